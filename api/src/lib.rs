@@ -1,0 +1,12 @@
+//! What every part of Mizzen shares.
+//!
+//! Nothing here does I/O unless the `client` feature is on, and without it the crate compiles to
+//! wasm32: the dashboard runs the same code as the server and the terminal UI.
+//!
+//! - [`resource`]: the table of kinds that routes, discovery, OpenAPI, RBAC names and views derive from;
+//! - [`object`]: an object as JSON, its metadata, and its canonical bytes;
+//! - [`status`]: the errors of the API, with upstream's reasons, codes and words;
+
+pub mod object;
+pub mod resource;
+pub mod status;

@@ -1,0 +1,52 @@
+//! What kinds know about themselves: defaults, validation, and rules of status, a file per kind.
+//!
+//! The pipeline treats every kind alike; where a kind differs, its [`Strategy`] says so and only so.
+//! A kind with nothing to say has no file.
+
+use mizzen_api::object::Object;
+use mizzen_api::resource::Resource;
+use mizzen_api::status::FieldError;
+
+/// What a strategy may know about the request that it serves.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// Row of the kind.
+    pub resource: &'a Resource,
+    /// Subresource through which the change comes (`status`, …), empty for the object itself.
+    pub subresource: &'a str,
+}
+
+/// The ways in which a kind differs from the ordinary one. Every method does nothing unless overridden.
+///
+/// Objects come decoded, with unknown fields gone and types checked against the schema.
+pub trait Strategy: Send + Sync {
+    /// Fills in defaults. Runs on every object read from a client, before admission.
+    fn default(&self, _context: &Context<'_>, _object: &mut Object) {}
+
+    /// Brings a new object into its first state (drops what clients may not set).
+    fn prepare_create(&self, _context: &Context<'_>, _object: &mut Object) {}
+
+    /// Carries over from `old` what this write may not change.
+    fn prepare_update(&self, _context: &Context<'_>, _object: &mut Object, _old: &Object) {}
+
+    /// What is wrong with the object by itself.
+    fn validate(&self, _context: &Context<'_>, _object: &Object) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// What is wrong with the change from `old`, beside what [`Strategy::validate`] finds.
+    fn validate_update(&self, _context: &Context<'_>, _object: &Object, _old: &Object) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// Warnings for the client (`Warning` headers).
+    fn warnings(&self, _context: &Context<'_>, _object: &Object) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The grace period with which this object is deleted, in seconds, when the client asked for
+    /// `requested`; `None` when the kind has no graceful deletion.
+    fn deletion_grace_seconds(&self, _object: &Object, _requested: Option<i64>) -> Option<i64> {
+        None
+    }
+}

@@ -1,0 +1,10 @@
+//! The control plane: everything between a request and a committed, watched object, and the loops
+//! that turn desired state into Bindings and children.
+//!
+//! Invariant: knows nothing of nodes' insides (`node`); meets them only through the API.
+
+pub mod apiserver;
+pub mod cache;
+pub mod identity;
+pub mod kinds;
+pub mod store;
