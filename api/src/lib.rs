@@ -10,3 +10,4 @@
 pub mod object;
 pub mod resource;
 pub mod status;
+pub mod validation;

@@ -1,1 +1,1 @@
-//! placeholder
+//! Whole-system tests: real processes, real containers, real clients.

@@ -1,1 +1,1 @@
-//! placeholder
+//! The terminal UI; not built yet.

@@ -1,1 +1,1 @@
-//! placeholder
+//! The dashboard; not built yet.
