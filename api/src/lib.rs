@@ -7,6 +7,7 @@
 //! - [`object`]: an object as JSON, its metadata, and its canonical bytes;
 //! - [`status`]: the errors of the API, with upstream's reasons, codes and words;
 
+pub mod convert;
 pub mod object;
 pub mod resource;
 pub mod status;
