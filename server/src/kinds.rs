@@ -50,3 +50,38 @@ pub trait Strategy: Send + Sync {
         None
     }
 }
+
+pub mod check;
+mod config_map;
+mod namespace;
+mod node;
+mod pod;
+mod pod_spec;
+mod secret;
+mod service;
+mod workload;
+
+/// The strategies: which rows have one.
+const STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
+    ("", "ConfigMap", &config_map::ConfigMap),
+    ("", "Namespace", &namespace::Namespace),
+    ("", "Node", &node::Node),
+    ("", "Pod", &pod::Pod),
+    ("", "ReplicationController", &workload::ReplicationController),
+    ("", "Secret", &secret::Secret),
+    ("", "Service", &service::Service),
+    ("apps", "Deployment", &workload::Deployment),
+    ("apps", "ReplicaSet", &workload::ReplicaSet),
+];
+
+struct Ordinary;
+
+impl Strategy for Ordinary {}
+
+/// The strategy of a kind; an ordinary one for kinds without rules of their own.
+pub fn strategy(resource: &Resource) -> &'static dyn Strategy {
+    STRATEGIES
+        .iter()
+        .find(|(group, kind, _)| *kind == resource.kind && *group == resource.group)
+        .map_or(&Ordinary, |(_, _, strategy)| *strategy)
+}
