@@ -6,7 +6,10 @@
 //! - [`resource`]: the table of kinds that routes, discovery, OpenAPI, RBAC names and views derive from;
 //! - [`object`]: an object as JSON, its metadata, and its canonical bytes;
 //! - [`status`]: the errors of the API, with upstream's reasons, codes and words;
+//! - `client`: verbs, reflector and Event recorder over `kube::Client` (feature `client`);
 
+#[cfg(feature = "client")]
+pub mod client;
 pub mod convert;
 pub mod object;
 pub mod resource;
