@@ -6,3 +6,4 @@
 pub mod admission;
 pub mod authentication;
 pub mod authorization;
+pub mod listener;

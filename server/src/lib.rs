@@ -7,4 +7,5 @@ pub mod apiserver;
 pub mod cache;
 pub mod identity;
 pub mod kinds;
+pub mod pki;
 pub mod store;
