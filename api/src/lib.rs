@@ -5,13 +5,19 @@
 //!
 //! - [`resource`]: the table of kinds that routes, discovery, OpenAPI, RBAC names and views derive from;
 //! - [`object`]: an object as JSON, its metadata, and its canonical bytes;
+//! - [`convert`]: between the versions of one built-in resource;
+//! - [`selector`]: label and field selectors;
+//! - [`quantity`], [`duration`]: numbers with units, and spans of time, as people read and write them;
 //! - [`status`]: the errors of the API, with upstream's reasons, codes and words;
 //! - `client`: verbs, reflector and Event recorder over `kube::Client` (feature `client`);
 
 #[cfg(feature = "client")]
 pub mod client;
 pub mod convert;
+pub mod duration;
 pub mod object;
+pub mod quantity;
 pub mod resource;
+pub mod selector;
 pub mod status;
 pub mod validation;
