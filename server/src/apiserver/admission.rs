@@ -2,6 +2,8 @@
 //!
 //! A plugin is one file in `admission/` and one entry in the chain.
 
+pub mod service_addresses;
+
 use async_trait::async_trait;
 use mizzen_api::object::Object;
 use mizzen_api::resource::Resource;
