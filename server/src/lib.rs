@@ -5,7 +5,9 @@
 
 pub mod apiserver;
 pub mod cache;
+pub mod controllers;
 pub mod identity;
 pub mod kinds;
 pub mod pki;
+pub mod projection;
 pub mod store;

@@ -58,6 +58,9 @@ impl std::fmt::Debug for Rest {
 }
 
 /// What a call may fail with.
+pub use kube::Error;
+
+/// What a call gives.
 pub type Result<T, E = kube::Error> = std::result::Result<T, E>;
 
 impl Rest {

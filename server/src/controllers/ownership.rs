@@ -1,0 +1,157 @@
+//! Which children belong to a parent: the rules of adoption and release that all workloads share.
+
+use std::sync::Arc;
+
+use mizzen_api::client::rest::{self, Gvr, Rest};
+use serde::de::IgnoredAny;
+use serde_json::{Value, json};
+
+use crate::projection::{LabelSelector, Meta};
+
+/// What becomes of one child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// Not ours.
+    Ignore,
+    /// Ours.
+    Keep,
+    /// An orphan that matches: becomes ours.
+    Adopt,
+    /// Ours, but it no longer matches: is let go.
+    Release,
+}
+
+/// Decides about one child of a parent with this uid and selector.
+pub(super) fn claim<P, C>(parent: &Meta<P>, selector: &LabelSelector, child: &Meta<C>) -> Claim {
+    let matches = selector.matches(&child.labels);
+    match child.controller() {
+        Some(owner) if *owner.uid != *parent.uid => Claim::Ignore,
+        Some(_) if matches => Claim::Keep,
+        Some(_) if parent.is_deleting() => Claim::Ignore,
+        Some(_) => Claim::Release,
+        None if !matches || parent.is_deleting() || child.is_deleting() => Claim::Ignore,
+        None => Claim::Adopt,
+    }
+}
+
+/// A parent that claims children.
+#[derive(Debug)]
+pub(super) struct Parent<'a, P> {
+    /// Its client.
+    pub(super) rest: &'a Rest,
+    /// Its metadata.
+    pub(super) meta: &'a Meta<P>,
+    /// Its selector.
+    pub(super) selector: &'a LabelSelector,
+    /// Where it is found.
+    pub(super) at: Gvr<'a>,
+    /// Its `apiVersion` and `kind`.
+    pub(super) kind: (&'static str, &'static str),
+}
+
+impl<P> Parent<'_, P> {
+    /// The children that are the parent's, after adopting and releasing what has to be.
+    ///
+    /// Before the first adoption the parent is read live: one that was deleted and made anew under the
+    /// same name must not adopt in the name of the old.
+    pub(super) async fn claim<T, C>(
+        &self,
+        children: Vec<Arc<T>>,
+        child_at: Gvr<'_>,
+        meta: impl Fn(&T) -> &Meta<C>,
+    ) -> rest::Result<Vec<Arc<T>>> {
+        let mut may_adopt = None;
+        let mut ours = Vec::with_capacity(children.len());
+        for child in children {
+            let target = meta(&child);
+            match claim(self.meta, self.selector, target) {
+                Claim::Ignore => {}
+                Claim::Keep => ours.push(child),
+                Claim::Adopt => {
+                    let allowed = match may_adopt {
+                        Some(allowed) => allowed,
+                        None => *may_adopt.insert(self.is_live().await?),
+                    };
+                    if allowed && self.patch(child_at, target, self.adoption(target)).await? {
+                        ours.push(child);
+                    }
+                }
+                Claim::Release => {
+                    self.patch(child_at, target, self.release(target)).await?;
+                }
+            }
+        }
+        Ok(ours)
+    }
+
+    async fn is_live(&self) -> rest::Result<bool> {
+        let live: Option<Value> = self.rest.get(&self.at, &self.meta.namespace, &self.meta.name).await?;
+        Ok(live.is_some_and(|live| {
+            live["metadata"]["uid"].as_str() == Some(&*self.meta.uid) && live["metadata"]["deletionTimestamp"].is_null()
+        }))
+    }
+
+    fn adoption<C>(&self, child: &Meta<C>) -> Value {
+        let owner = self.meta.controller_reference(self.kind.0, self.kind.1);
+        json!({"metadata": {"uid": child.uid, "ownerReferences": [owner]}})
+    }
+
+    fn release<C>(&self, child: &Meta<C>) -> Value {
+        json!({"metadata": {
+            "uid": child.uid,
+            "ownerReferences": [{"$patch": "delete", "uid": self.meta.uid}],
+        }})
+    }
+
+    /// Whether the child was there to be patched. The uid in the patch keeps it from meeting a
+    /// successor of the same name.
+    async fn patch<C>(&self, at: Gvr<'_>, child: &Meta<C>, patch: Value) -> rest::Result<bool> {
+        use kube::core::params::{Patch, PatchParams};
+        let target = (&*child.namespace, &*child.name);
+        let params = PatchParams::default();
+        match self
+            .rest
+            .patch::<IgnoredAny>(&at, target, "", &params, &Patch::Strategic(patch))
+            .await
+        {
+            Ok(_) => Ok(true),
+            Err(error) if rest::is_not_found(&error) => Ok(false),
+            Err(kube::Error::Api(status)) if status.is_invalid() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(parent: Value, child: Value, expect: Claim) {
+        let parent: Meta = serde_json::from_value(parent).expect("metadata");
+        let child: Meta = serde_json::from_value(child).expect("metadata");
+        let selector = LabelSelector::equalities([("app", "web")].into_iter().collect());
+        assert_eq!(claim(&parent, &selector, &child), expect);
+    }
+
+    #[test]
+    fn orphans_are_adopted_and_strays_released() {
+        let (parent, dying) = (
+            json!({"uid": "p"}),
+            json!({"uid": "p", "deletionTimestamp": "2026-01-01T00:00:00Z"}),
+        );
+        let owned = |uid: &str, app: &str| json!({"labels": {"app": app}, "ownerReferences": [{"uid": uid, "controller": true}]});
+        check(parent.clone(), owned("p", "web"), Claim::Keep);
+        check(parent.clone(), owned("p", "db"), Claim::Release);
+        check(parent.clone(), owned("q", "web"), Claim::Ignore);
+        check(parent.clone(), json!({"labels": {"app": "web"}}), Claim::Adopt);
+        check(parent.clone(), json!({"labels": {"app": "db"}}), Claim::Ignore);
+        check(
+            parent,
+            json!({"labels": {"app": "web"}, "deletionTimestamp": "2026-01-01T00:00:00Z"}),
+            Claim::Ignore,
+        );
+        check(dying.clone(), json!({"labels": {"app": "web"}}), Claim::Ignore);
+        check(dying.clone(), owned("p", "db"), Claim::Ignore);
+        check(dying, owned("p", "web"), Claim::Keep);
+    }
+}

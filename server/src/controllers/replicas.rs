@@ -1,0 +1,365 @@
+//! The core of ReplicaSet and ReplicationController: keep a number of Pods.
+//!
+//! Observe ([`Replicas::reconcile`]) → decide ([`plan`], pure) → create in growing batches or delete the
+//! least dear ([`ranking`]) → write status. [`super::expectations`] keeps a cache that is behind from
+//! making it act twice.
+
+mod ranking;
+mod status;
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::future::join_all;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::core::params::DeleteParams;
+use mizzen_api::client::events::{Recorder, Severity};
+use mizzen_api::client::reflector::{Change, Key, Reflector};
+use mizzen_api::client::rest::{self, Rest};
+use serde_json::{Value, json};
+
+use self::ranking::Ranked;
+use super::expectations::Expectations;
+use super::kinds::{Pod, ReplicaSet};
+use super::ownership::Parent;
+use super::queue::Queue;
+use super::{Context, Controller, Next};
+use crate::projection::{Meta, Owner, Watched, update};
+
+/// How many Pods are created or deleted in one go (upstream's burst).
+const BURST: usize = 500;
+
+/// A kind that keeps Pods as a ReplicaSet does.
+pub(super) trait Family: Watched {
+    /// `apiVersion` and `kind`.
+    const KIND: (&'static str, &'static str);
+
+    /// The object in the form of a ReplicaSet.
+    fn form(&self) -> &ReplicaSet;
+}
+
+/// The controller of one family.
+pub(super) struct Replicas<F> {
+    rest: Rest,
+    parents: Arc<Reflector<F>>,
+    pods: Arc<Reflector<Pod>>,
+    expectations: Arc<Expectations>,
+    events: Recorder,
+    family: PhantomData<F>,
+}
+
+impl<F: Family> Replicas<F> {
+    /// Builds the controller and subscribes it.
+    pub(super) fn build(context: &Context<'_>) -> Arc<dyn Controller> {
+        let controller = Self {
+            rest: context.rest.clone(),
+            parents: context.caches.of(),
+            pods: context.caches.of(),
+            expectations: Arc::default(),
+            events: context.events.clone(),
+            family: PhantomData,
+        };
+        let queue = context.queue.clone();
+        controller
+            .parents
+            .subscribe(move |change| queue.add(parent_key(change)));
+        let (parents, expectations) = (controller.parents.clone(), controller.expectations.clone());
+        let queue = context.queue.clone();
+        controller
+            .pods
+            .subscribe(move |change| pod_changed(change, &parents, &expectations, &queue));
+        Arc::new(controller)
+    }
+
+    /// The Pods in the parent's namespace that are its own or might become so.
+    fn candidates(&self, parent: &ReplicaSet) -> Vec<Arc<Pod>> {
+        self.pods.select(&parent.metadata.namespace, |pod| {
+            !pod.is_finished()
+                && match pod.metadata.controller() {
+                    Some(owner) => *owner.uid == *parent.metadata.uid,
+                    None => parent.spec.selector.matches(&pod.metadata.labels),
+                }
+        })
+    }
+
+    async fn manage(&self, key: &Key, parent: &ReplicaSet, active: &[Arc<Pod>]) -> rest::Result<()> {
+        match plan(parent.replicas(), active.len()) {
+            Plan::Rest => Ok(()),
+            Plan::Create(count) => self.create(key, parent, count).await,
+            Plan::Delete(count) => self.delete(key, parent, active, count).await,
+        }
+    }
+
+    /// Creates Pods in batches that double: a quota or a bad template costs one refusal, not hundreds.
+    async fn create(&self, key: &Key, parent: &ReplicaSet, count: usize) -> rest::Result<()> {
+        let about = reference::<F>(parent);
+        let pod = pod_from_template(parent, F::KIND);
+        self.expectations.expect_creations(key, count);
+        let (mut left, mut batch) = (count, 1);
+        while left > 0 {
+            let size = batch.min(left);
+            let results = join_all((0..size).map(|_| self.create_one(parent, &about, &pod))).await;
+            left -= size;
+            let failed: Vec<_> = results.into_iter().filter_map(Result::err).collect();
+            if let Some(error) = failed.into_iter().inspect(|_| self.expectations.created(key, 1)).last() {
+                // What was not even tried will not be seen either.
+                self.expectations.created(key, left);
+                return if rest::is_namespace_terminating(&error) {
+                    Ok(())
+                } else {
+                    Err(error)
+                };
+            }
+            batch *= 2;
+        }
+        Ok(())
+    }
+
+    async fn create_one(&self, parent: &ReplicaSet, about: &ObjectReference, pod: &Value) -> rest::Result<()> {
+        let created: rest::Result<Created> = self.rest.create(&Pod::AT, &parent.metadata.namespace, pod).await;
+        match created {
+            Ok(created) => {
+                let message = format!("Created pod: {}", created.metadata.name);
+                self.events.event(about, Severity::Normal, "SuccessfulCreate", message);
+                Ok(())
+            }
+            Err(error) => {
+                if !rest::is_namespace_terminating(&error) {
+                    let message = format!("Error creating: {}", rest::message(&error));
+                    self.events.event(about, Severity::Warning, "FailedCreate", message);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn delete(&self, key: &Key, parent: &ReplicaSet, active: &[Arc<Pod>], count: usize) -> rest::Result<()> {
+        let victims = self.victims(parent, active, count);
+        let uids = victims.iter().map(|pod| &*pod.metadata.uid);
+        self.expectations.expect_deletions(key, uids);
+        let about = reference::<F>(parent);
+        let results = join_all(victims.iter().map(|pod| self.delete_one(key, &about, pod))).await;
+        results.into_iter().collect()
+    }
+
+    async fn delete_one(&self, key: &Key, about: &ObjectReference, pod: &Pod) -> rest::Result<()> {
+        let Meta {
+            namespace, name, uid, ..
+        } = &pod.metadata;
+        let result = self
+            .rest
+            .delete(&Pod::AT, namespace, name, &DeleteParams::default())
+            .await;
+        match &result {
+            Ok(()) => {
+                let message = format!("Deleted pod: {name}");
+                self.events.event(about, Severity::Normal, "SuccessfulDelete", message);
+            }
+            Err(error) => {
+                self.expectations.deleted(key, uid);
+                let message = format!("Error deleting: {}", rest::message(error));
+                self.events.event(about, Severity::Warning, "FailedDelete", message);
+            }
+        }
+        result
+    }
+
+    /// The Pods to delete: all that are too many, the least dear first.
+    fn victims(&self, parent: &ReplicaSet, active: &[Arc<Pod>], count: usize) -> Vec<Arc<Pod>> {
+        if count >= active.len() {
+            return active.to_vec();
+        }
+        let relatives = self.relatives(parent);
+        let now = Timestamp::now();
+        let mut ranked: Vec<_> = active
+            .iter()
+            .map(|pod| (Ranked::new(pod, ranking::colocated(pod, &relatives), now), pod))
+            .collect();
+        ranked.sort_by(|(a, _), (b, _)| a.cmp(b));
+        ranked.into_iter().take(count).map(|(_, pod)| pod.clone()).collect()
+    }
+
+    /// Active Pods of all parents under the same owner: a Deployment's other ReplicaSets count when
+    /// asking on which node replicas are doubled up.
+    fn relatives(&self, parent: &ReplicaSet) -> Vec<Arc<Pod>> {
+        let owner = parent.metadata.controller().map(|owner| owner.uid.clone());
+        let siblings: Vec<Box<str>> = self
+            .parents
+            .select(&parent.metadata.namespace, |sibling| match &owner {
+                Some(owner) => sibling.form().metadata.is_controlled_by(owner),
+                None => sibling.form().metadata.uid == parent.metadata.uid,
+            })
+            .iter()
+            .map(|sibling| sibling.form().metadata.uid.clone())
+            .collect();
+        self.pods.select(&parent.metadata.namespace, |pod| {
+            let owner = pod.metadata.controller();
+            pod.is_active() && owner.is_some_and(|owner| siblings.contains(&owner.uid))
+        })
+    }
+}
+
+#[async_trait]
+impl<F: Family> Controller for Replicas<F> {
+    async fn reconcile(&self, key: &Key) -> anyhow::Result<Next> {
+        let Some(parent) = self.parents.get(&key.namespace, &key.name) else {
+            self.expectations.forget(key);
+            return Ok(Next::Change);
+        };
+        let parent = parent.form();
+        // Asked before reading Pods: whatever satisfied it is then among what is read.
+        let may_act = self.expectations.satisfied(key);
+        let claims = Parent {
+            rest: &self.rest,
+            meta: &parent.metadata,
+            selector: &parent.spec.selector,
+            at: F::AT,
+            kind: F::KIND,
+        };
+        let pods = claims
+            .claim(self.candidates(parent), Pod::AT, |pod| &pod.metadata)
+            .await?;
+        let (active, terminating): (Vec<_>, Vec<_>) = pods.into_iter().partition(|pod| pod.is_active());
+        let managed = match may_act && !parent.metadata.is_deleting() {
+            true => self.manage(key, parent, &active).await,
+            false => Ok(()),
+        };
+        let now = Timestamp::now();
+        let wanted = status::wanted(parent, &active, terminating.len(), managed.as_ref().err(), now);
+        if wanted != parent.status {
+            let written = update(&self.rest, &F::AT, &parent.metadata, "status", |live| {
+                status::write(&mut live["status"], &wanted);
+            });
+            written.await?;
+        }
+        managed?;
+        Ok(status::next_available(parent, &active, now).map_or(Next::Change, Next::After))
+    }
+}
+
+/// What to do about the number of Pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plan {
+    Rest,
+    Create(usize),
+    Delete(usize),
+}
+
+fn plan(wanted: i64, active: usize) -> Plan {
+    let wanted = usize::try_from(wanted).unwrap_or(0);
+    match active.cmp(&wanted) {
+        std::cmp::Ordering::Equal => Plan::Rest,
+        std::cmp::Ordering::Less => Plan::Create((wanted - active).min(BURST)),
+        std::cmp::Ordering::Greater => Plan::Delete((active - wanted).min(BURST)),
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Created {
+    metadata: Meta,
+}
+
+fn reference<F: Family>(parent: &ReplicaSet) -> ObjectReference {
+    parent.metadata.reference(F::KIND.0, F::KIND.1)
+}
+
+/// A Pod as the template describes it, owned by the parent.
+fn pod_from_template(parent: &ReplicaSet, (api_version, kind): (&str, &str)) -> Value {
+    let template: Value = parent
+        .spec
+        .template
+        .as_ref()
+        .and_then(|raw| serde_json::from_str(raw.get()).ok())
+        .unwrap_or_default();
+    let mut metadata = json!({
+        "generateName": format!("{}-", parent.metadata.name),
+        "ownerReferences": [parent.metadata.controller_reference(api_version, kind)],
+    });
+    for field in ["labels", "annotations", "finalizers"] {
+        if let Some(value) = template["metadata"].get(field) {
+            metadata[field] = value.clone();
+        }
+    }
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]})
+}
+
+fn parent_key<F: Family>(change: &Change<'_, F>) -> Key {
+    change.latest().key()
+}
+
+/// The key of the parent that an owner reference names, if it is of this family.
+fn owner_key<F: Family>(namespace: &str, owner: &Owner) -> Option<Key> {
+    let group = |api_version: &str| api_version.split_once('/').map_or("", |(group, _)| group).to_owned();
+    let ours = *owner.kind == *F::KIND.1 && group(&owner.api_version) == group(F::KIND.0);
+    ours.then(|| Key::new(namespace, &owner.name))
+}
+
+/// Settles expectations and queues the parents that a changed Pod concerns.
+fn pod_changed<F: Family>(
+    change: &Change<'_, Pod>,
+    parents: &Reflector<F>,
+    expectations: &Expectations,
+    queue: &Queue,
+) {
+    let pod = change.latest();
+    let namespace = &*pod.metadata.namespace;
+    let key_of = |pod: &Pod| {
+        pod.metadata
+            .controller()
+            .and_then(|owner| owner_key::<F>(namespace, owner))
+    };
+    let key = key_of(pod);
+    if let Some(key) = &key {
+        let gone = change.new.is_none() || pod.metadata.is_deleting();
+        if gone {
+            expectations.deleted(key, &pod.metadata.uid);
+        } else if change.old.is_none() {
+            expectations.created(key, 1);
+        }
+        queue.add(key.clone());
+    }
+    let before = change.old.and_then(|old| key_of(old));
+    if before != key {
+        before.into_iter().for_each(|key| queue.add(key));
+    }
+    // An orphan concerns whoever might adopt it.
+    let relabelled = change.old.is_none_or(|old| old.metadata.labels != pod.metadata.labels);
+    let released = change.old.is_some_and(|old| old.metadata.controller().is_some());
+    if change.new.is_some() && pod.metadata.controller().is_none() && (relabelled || released) {
+        for parent in parents.select(namespace, |p| p.form().spec.selector.matches(&pod.metadata.labels)) {
+            queue.add(parent.key());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_plan_brings_the_number_nearer_and_never_past(wanted in 0i64..2000, active in 0usize..2000) {
+            let target = usize::try_from(wanted).expect("not negative");
+            let after = match plan(wanted, active) {
+                Plan::Rest => { prop_assert_eq!(active, target); active }
+                Plan::Create(n) => { prop_assert!(n > 0 && n <= BURST && active + n <= target); active + n }
+                Plan::Delete(n) => { prop_assert!(n > 0 && n <= BURST && active - n >= target); active - n }
+            };
+            prop_assert!(after.abs_diff(target) <= active.abs_diff(target));
+        }
+    }
+
+    #[test]
+    fn a_pod_takes_what_the_template_says() {
+        let parent: ReplicaSet = serde_json::from_str(
+            r#"{"metadata": {"name": "web-1", "namespace": "default", "uid": "u"},
+                "spec": {"template": {"metadata": {"labels": {"app": "web"}, "creationTimestamp": null},
+                                       "spec": {"containers": []}}}}"#,
+        )
+        .expect("a ReplicaSet");
+        insta::assert_snapshot!(pod_from_template(&parent, ("apps/v1", "ReplicaSet")), @r#"{"apiVersion":"v1","kind":"Pod","metadata":{"generateName":"web-1-","labels":{"app":"web"},"ownerReferences":[{"apiVersion":"apps/v1","blockOwnerDeletion":true,"controller":true,"kind":"ReplicaSet","name":"web-1","uid":"u"}]},"spec":{"containers":[]}}"#);
+    }
+}
