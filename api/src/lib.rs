@@ -8,16 +8,20 @@
 //! - [`convert`]: between the versions of one built-in resource;
 //! - [`selector`]: label and field selectors;
 //! - [`quantity`], [`duration`]: numbers with units, and spans of time, as people read and write them;
+//! - [`schema`]: what is known about every field: types, lists and keys, defaults, protobuf tags, descriptions;
+//! - [`decode`]: request bodies to objects, checked against the schema;
 //! - [`status`]: the errors of the API, with upstream's reasons, codes and words;
 //! - `client`: verbs, reflector and Event recorder over `kube::Client` (feature `client`);
 
 #[cfg(feature = "client")]
 pub mod client;
 pub mod convert;
+pub mod decode;
 pub mod duration;
 pub mod object;
 pub mod quantity;
 pub mod resource;
+pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod validation;

@@ -1,0 +1,263 @@
+//! Request bodies to objects, checked against the schema: upstream's decoder with its words.
+//!
+//! A body is read in one pass that knows the expected type at every point ([`typed`]): a value of a wrong
+//! type fails as Go's decoder would say it, unknown fields are pruned and reported, duplicates reported,
+//! nulls become Go's zero values, quantities and times their canonical forms. A kind without a schema keeps
+//! everything but has its `metadata` checked. Depth and alias expansion are bounded.
+
+use std::borrow::Cow;
+
+use serde::de::DeserializeSeed as _;
+use serde_json::Value;
+
+mod json;
+pub mod typed;
+mod yaml;
+
+use crate::object::Object;
+use crate::resource::Resource;
+use crate::schema::{self, TypeRef};
+use crate::status::{ApiError, ApiResult};
+use typed::{Problems, TypedObject};
+
+/// What to do about unknown and duplicate fields: the `fieldValidation` parameter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FieldValidation {
+    /// Drop them silently.
+    Ignore,
+    /// Drop them and warn: what upstream does when nothing is asked.
+    #[default]
+    Warn,
+    /// Refuse the request.
+    Strict,
+}
+
+impl FieldValidation {
+    /// Reads the query parameter; empty means the default.
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "" => Self::default(),
+            "Ignore" => Self::Ignore,
+            "Warn" => Self::Warn,
+            "Strict" => Self::Strict,
+            _ => return None,
+        })
+    }
+}
+
+/// An object and what its author should know about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decoded {
+    /// The object, with `apiVersion` and `kind` set.
+    pub object: Object,
+    /// Texts for `Warning` headers.
+    pub warnings: Vec<String>,
+}
+
+/// The kind that a body is expected to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected<'a> {
+    /// API group; empty for the core group.
+    pub group: &'a str,
+    /// Version within the group.
+    pub version: &'a str,
+    /// Kind.
+    pub kind: &'a str,
+}
+
+impl<'a> From<&'a Resource> for Expected<'a> {
+    fn from(resource: &'a Resource) -> Self {
+        Self {
+            group: &resource.group,
+            version: &resource.version,
+            kind: &resource.kind,
+        }
+    }
+}
+
+impl Expected<'_> {
+    fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+
+    fn schema(&self) -> Option<TypeRef<'static>> {
+        schema::builtin().by_kind(self.group, self.version, self.kind)
+    }
+}
+
+/// Media types of bodies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Encoding {
+    Json,
+    Yaml,
+}
+
+impl Encoding {
+    fn of(content_type: &str) -> ApiResult<Self> {
+        let media_type = content_type.split(';').next().unwrap_or_default().trim();
+        match media_type.to_ascii_lowercase().as_str() {
+            "" | "application/json" => Ok(Self::Json),
+            "application/yaml" | "application/apply-patch+yaml" => Ok(Self::Yaml),
+            _ => Err(ApiError::unsupported_media_type(
+                "the body of the request was in an unknown format - accepted media types include: \
+                 application/json, application/yaml",
+            )),
+        }
+    }
+}
+
+/// Reads a request body that is to be an object of `resource`.
+pub fn decode(content_type: &str, bytes: &[u8], resource: &Resource, mode: FieldValidation) -> ApiResult<Decoded> {
+    decode_kind(content_type, bytes, resource.into(), mode)
+}
+
+/// Reads a request body of a kind that is not the resource's own, such as `Scale` or `DeleteOptions`.
+pub fn decode_kind(
+    content_type: &str,
+    bytes: &[u8],
+    expected: Expected<'_>,
+    mode: FieldValidation,
+) -> ApiResult<Decoded> {
+    let encoding = Encoding::of(content_type)?;
+    let unreadable = |why: &str| {
+        unrecognized(
+            bytes,
+            expected,
+            &format!("couldn't get version/kind; json parse error: {why}"),
+        )
+    };
+    let mut problems = Problems::default();
+    if encoding == Encoding::Yaml && !json::looks_like(bytes) {
+        let value = yaml::read(bytes, &mut problems).map_err(|why| unrecognized(bytes, expected, &why))?;
+        let Value::Object(object) = value else {
+            return Err(unreadable(&json::not_an_object(&value)));
+        };
+        return finish(object, problems, expected, mode);
+    }
+    let head = json::head(bytes).map_err(|why| unreadable(&why))?;
+    check_kind(head.api_version.as_deref(), head.kind.as_deref(), expected)?;
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let read = TypedObject::new(expected.schema(), &mut problems).deserialize(&mut reader);
+    let object = match (read, problems.failure.take()) {
+        (Ok(object), None) => object,
+        (_, Some(why)) => return Err(unhandled(expected.kind, expected, &why)),
+        (Err(error), None) => return Err(unhandled(expected.kind, expected, &json::syntax(bytes, &error))),
+    };
+    conclude(object, problems, expected, mode)
+}
+
+/// Checks an object that is already parsed, such as the outcome of a patch, as [`decode`] checks a body.
+pub fn conform(object: Object, expected: Expected<'_>, mode: FieldValidation) -> ApiResult<Decoded> {
+    finish(object, Problems::default(), expected, mode)
+}
+
+fn finish(object: Object, mut problems: Problems, expected: Expected<'_>, mode: FieldValidation) -> ApiResult<Decoded> {
+    let text = |key: &str| object.get(key).and_then(Value::as_str);
+    check_kind(text("apiVersion"), text("kind"), expected)?;
+    let read = TypedObject::new(expected.schema(), &mut problems).deserialize(Value::Object(object));
+    let object = match (read, problems.failure.take()) {
+        (Ok(object), None) => object,
+        (_, Some(why)) => return Err(unhandled(expected.kind, expected, &why)),
+        (Err(error), None) => return Err(unhandled(expected.kind, expected, &error.to_string())),
+    };
+    conclude(object, problems, expected, mode)
+}
+
+fn conclude(
+    mut object: Object,
+    problems: Problems,
+    expected: Expected<'_>,
+    mode: FieldValidation,
+) -> ApiResult<Decoded> {
+    if expected.kind != "DeleteOptions" || !object.contains_key("kind") {
+        object.insert("apiVersion".to_owned(), expected.api_version().into());
+        object.insert("kind".to_owned(), expected.kind.into());
+    }
+    let warnings = match mode {
+        FieldValidation::Strict if !problems.strict.is_empty() => {
+            let why = format!("strict decoding error: {}", problems.strict.join(", "));
+            return Err(unhandled(expected.kind, expected, &why));
+        }
+        FieldValidation::Warn => problems.strict,
+        FieldValidation::Strict | FieldValidation::Ignore => Vec::new(),
+    };
+    Ok(Decoded { object, warnings })
+}
+
+/// Whether a body that says what it is says what is expected; a body that does not say is taken to be.
+fn check_kind(api_version: Option<&str>, kind: Option<&str>, expected: Expected<'_>) -> ApiResult<()> {
+    let wanted = expected.api_version();
+    let api_version = api_version.filter(|v| !v.is_empty()).unwrap_or(&wanted);
+    let kind = kind.filter(|k| !k.is_empty()).unwrap_or(expected.kind);
+    if kind == expected.kind && (api_version == wanted || kind == "DeleteOptions") {
+        return Ok(());
+    }
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    if kind == expected.kind && group == expected.group && schema::builtin().by_kind(group, version, kind).is_some() {
+        return Err(ApiError::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({wanted})"
+        )));
+    }
+    let why = if schema::builtin().by_kind(group, version, kind).is_some() {
+        format!(
+            "converting ({version}.{kind}) to ({}.{}): unknown conversion",
+            internal_package(expected.group),
+            expected.kind
+        )
+    } else {
+        format!(
+            "no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+        )
+    };
+    Err(ApiError::bad_request(format!(
+        "{kind} in version {version:?} cannot be handled as a {}: {why}",
+        expected.kind
+    )))
+}
+
+/// Upstream's name of the package that holds a group's internal types.
+fn internal_package(group: &str) -> &str {
+    match group.split('.').next() {
+        None | Some("") => "core",
+        Some(first) => first,
+    }
+}
+
+/// 400 for a body that is of the right kind but cannot be read as it.
+fn unhandled(kind: &str, expected: Expected<'_>, why: &str) -> ApiError {
+    ApiError::bad_request(format!(
+        "{kind} in version {:?} cannot be handled as a {}: {why}",
+        expected.version, expected.kind
+    ))
+}
+
+/// 400 for a body that does not even say what it is.
+fn unrecognized(bytes: &[u8], expected: Expected<'_>, why: &str) -> ApiError {
+    ApiError::bad_request(format!(
+        "the object provided is unrecognized (must be of type {}): {why} ({})",
+        expected.kind,
+        summary(bytes)
+    ))
+}
+
+/// The beginning of a body: as text when it may be JSON, else in hexadecimal.
+fn summary(bytes: &[u8]) -> Cow<'static, str> {
+    const SHOWN: usize = 30;
+    let head = &bytes[..bytes.len().min(SHOWN)];
+    let tail = if bytes.len() > SHOWN { " ..." } else { "" };
+    match bytes.first() {
+        None => "<empty>".into(),
+        Some(b'{') => format!("{}{tail}", String::from_utf8_lossy(head)).into(),
+        Some(_) => {
+            let hex: String = head.iter().map(|b| format!("{b:02x}")).collect();
+            format!("{hex}{tail}").into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
