@@ -13,6 +13,8 @@
 //! - revisions never go back or get used twice, not even over a crash;
 //! - a watch delivers every change in order, once, whole batches at a time, or ends with an error.
 
+pub mod sqlite;
+
 use std::sync::Arc;
 use std::time::Duration;
 

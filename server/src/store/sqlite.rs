@@ -1,0 +1,309 @@
+//! The embedded engine: a log of revisions in one SQLite file, its index in memory.
+//!
+//! [`SqliteStore::open`] reads the log's keys into the `index`, then starts the `writer` thread, the
+//! only one that changes anything. Reads find the revision they want in the index and fetch its value
+//! over one of a few read-only connections, on tokio's blocking threads. A `watch` reads the `file` up to
+//! the present and then follows the writer's announcements.
+//!
+//! Invariants: what is announced or answered is committed; nothing is announced after it was answered.
+
+mod file;
+mod index;
+mod watch;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{broadcast, oneshot};
+
+use self::file::LogFile;
+use self::index::{Index, Version};
+use self::writer::{Queue, Request, Writer};
+use super::{Batch, Event, Expect, Put, Range, RangeResult, Record, Revision, Store, StoreError, Watch, prefix_end};
+
+/// Read connections kept for reuse; more are opened when more reads run at once.
+const IDLE_READERS: usize = 2;
+/// Announcements that a slow watcher may lag before it reads the log again.
+const ANNOUNCEMENTS: usize = 128;
+/// How often a read starts over because compaction took a row between index and file. Each time the
+/// row must have become history and then left the window, so one retry is already rare.
+const READ_ATTEMPTS: usize = 16;
+
+/// One committed group of changes, in revision order.
+type Group = Arc<[Event]>;
+
+/// How much history to keep. Whichever bound is reached first counts.
+#[derive(Clone, Debug)]
+pub struct SqliteOptions {
+    /// For about this long.
+    pub history_time: Duration,
+    /// About this many bytes of versions that are no longer current.
+    pub history_bytes: u64,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self {
+            history_time: Duration::from_secs(3600),
+            history_bytes: 64 << 20,
+        }
+    }
+}
+
+/// See the module. Dropping it finishes the writes that wait and closes the file.
+pub struct SqliteStore {
+    core: Arc<Core>,
+    live: broadcast::WeakSender<Group>,
+    queue: Arc<Queue>,
+    writer: Option<JoinHandle<()>>,
+}
+
+/// What readers, watchers and the writer share.
+struct Core {
+    path: PathBuf,
+    index: RwLock<Index>,
+    readers: Mutex<Vec<LogFile>>,
+}
+
+impl SqliteStore {
+    /// Opens or creates the store in the file at `path`. Blocks while it reads the log.
+    pub fn open(path: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
+        let file = LogFile::open_writer(path)?;
+        // The first revision is 1, as etcd's: 0 means "any" to Kubernetes' clients.
+        let oldest = file.meta("oldest")?.unwrap_or(1);
+        let mut index = Index::new(oldest, oldest, options.history_time);
+        let mut expiries = Vec::new();
+        file.scan(|row| {
+            let version = Version {
+                revision: row.revision,
+                created: row.created,
+                size: writer::row_size(&row.key, row.value_bytes as usize),
+                deleted: row.deleted,
+            };
+            expiries.extend(row.expires_ms.map(|at_ms| (at_ms, row.revision, row.key.clone())));
+            index.insert(&row.key, version, row.written_ms);
+        })?;
+        expiries.retain(|(_, revision, key)| {
+            index
+                .current(key)
+                .is_some_and(|(_, version)| version.revision == *revision)
+        });
+        let core = Arc::new(Core {
+            path: path.to_owned(),
+            index: RwLock::new(index),
+            readers: Mutex::default(),
+        });
+        let queue = Arc::new(Queue::default());
+        let (live, _) = broadcast::channel(ANNOUNCEMENTS);
+        let weak = live.downgrade();
+        let writer = Writer::new(file, core.clone(), live, queue.clone(), options, expiries.into_iter());
+        let thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || writer.run());
+        let thread = thread.map_err(|error| StoreError::Engine(format!("cannot start the store's writer: {error}")))?;
+        Ok(Self {
+            core,
+            live: weak,
+            queue,
+            writer: Some(thread),
+        })
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Request,
+    ) -> Result<T, StoreError> {
+        let (to, answer) = oneshot::channel();
+        self.queue.push(request(to))?;
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.queue.close();
+        if let Some(writer) = self.writer.take() {
+            // Its panic was reported where it happened.
+            drop(writer.join());
+        }
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn revision(&self) -> Result<Revision, StoreError> {
+        Ok(self.core.index.read().revision())
+    }
+
+    async fn get(&self, key: &str, revision: Option<Revision>) -> Result<Option<Record>, StoreError> {
+        let (core, key) = (self.core.clone(), key.to_owned());
+        blocking(move || core.get(&key, revision)).await
+    }
+
+    async fn range(&self, range: Range) -> Result<RangeResult, StoreError> {
+        let core = self.core.clone();
+        blocking(move || core.range(&range)).await
+    }
+
+    async fn put(&self, put: Put) -> Result<Record, StoreError> {
+        self.ask(|to| Request::Put(put, to)).await
+    }
+
+    async fn delete(&self, key: &str, expect: Expect) -> Result<(Record, Revision), StoreError> {
+        let key = key.into();
+        self.ask(|to| Request::Delete(key, expect, to)).await
+    }
+
+    async fn watch(&self, prefix: &str, from: Revision) -> Result<Watch, StoreError> {
+        let live = self.live.upgrade().ok_or(StoreError::Closed)?.subscribe();
+        watch::watch(self.core.clone(), live, prefix, from)
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
+        self.ask(|to| Request::Compact(revision, to)).await
+    }
+}
+
+impl Core {
+    fn get(&self, key: &str, revision: Option<Revision>) -> Result<Option<Record>, StoreError> {
+        let found = self.read(|index| {
+            let revision = index.resolve(revision)?;
+            Ok(((), index.at(key, revision).into_iter().map(shared).collect()))
+        })?;
+        Ok(found.1.into_iter().next())
+    }
+
+    fn range(&self, range: &Range) -> Result<RangeResult, StoreError> {
+        let limit = if range.limit == 0 { usize::MAX } else { range.limit };
+        let ((revision, remaining), records) = self.read(|index| {
+            let revision = index.resolve(range.revision)?;
+            let mut found = index.range(&range.start, &range.end, revision);
+            let keys = found.by_ref().take(limit).map(shared).collect();
+            Ok(((revision, found.count()), keys))
+        })?;
+        Ok(RangeResult {
+            records,
+            revision,
+            remaining,
+        })
+    }
+
+    /// Finds versions in the index, then their values in the file.
+    fn read<T>(
+        &self,
+        find: impl Fn(&Index) -> Result<(T, Vec<(Arc<str>, Version)>), StoreError>,
+    ) -> Result<(T, Vec<Record>), StoreError> {
+        for _ in 0..READ_ATTEMPTS {
+            let (answer, found) = find(&self.index.read())?;
+            let revisions: Vec<_> = found.iter().map(|(_, version)| version.revision).collect();
+            if let Some(values) = self.values(&revisions)? {
+                let records = found.into_iter().zip(values).map(|((key, version), value)| Record {
+                    key,
+                    value,
+                    create_revision: version.created,
+                    mod_revision: version.revision,
+                });
+                return Ok((answer, records.collect()));
+            }
+        }
+        let path = self.path.display();
+        Err(StoreError::Engine(format!(
+            "{path} lacks rows that its index has: the file is damaged; restore a backup"
+        )))
+    }
+
+    fn values(&self, revisions: &[Revision]) -> Result<Option<Vec<Bytes>>, StoreError> {
+        if revisions.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        self.with_reader(|file| file.values(revisions))
+    }
+
+    /// Up to `limit` events of `span`, both ends included, with all of it still being history at the end.
+    fn changes(&self, prefix: &str, span: (Revision, Revision), limit: usize) -> Result<Batch, StoreError> {
+        let events = self.with_reader(|file| file.changes((prefix, &prefix_end(prefix)), span, limit))?;
+        // Compaction forbids before it removes: what was allowed after the read was whole during it.
+        let oldest = self.index.read().oldest();
+        if span.0 < oldest {
+            Err(StoreError::Compacted { oldest })
+        } else {
+            Ok(events)
+        }
+    }
+
+    fn with_reader<T>(&self, read: impl FnOnce(&LogFile) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let idle = self.readers.lock().pop();
+        let reader = idle.map_or_else(|| LogFile::open_reader(&self.path), Ok)?;
+        let answer = read(&reader)?;
+        let mut readers = self.readers.lock();
+        if readers.len() < IDLE_READERS {
+            readers.push(reader);
+        }
+        Ok(answer)
+    }
+}
+
+fn shared((key, version): (&Arc<str>, Version)) -> (Arc<str>, Version) {
+    (key.clone(), version)
+}
+
+/// Runs file access where blocking is allowed.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(answer) => answer,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(StoreError::Closed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+
+    use super::*;
+    use crate::store::{Change, Durability};
+
+    fn put(key: &str, value: &str, expect: Expect) -> Put {
+        Put {
+            key: key.into(),
+            value: Bytes::copy_from_slice(value.as_bytes()),
+            expect,
+            ttl: None,
+            durability: Durability::Synced,
+        }
+    }
+
+    #[tokio::test]
+    async fn writes_are_there_after_opening_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("db/state.db");
+        let store = SqliteStore::open(&path, SqliteOptions::default()).unwrap();
+        let mut watch = store.watch("/a/", 2).await.unwrap();
+        let first = store.put(put("/a/x", "1", Expect::Absent)).await.unwrap();
+        assert_eq!((first.create_revision, first.mod_revision), (2, 2));
+        store.put(put("/a/x", "2", Expect::Revision(2))).await.unwrap();
+        store.delete("/a/x", Expect::Any).await.unwrap();
+        store.put(put("/a/y", "3", Expect::Absent)).await.unwrap();
+        let mut seen = Vec::new();
+        while seen.len() < 4 {
+            seen.extend(watch.next().await.unwrap().unwrap());
+        }
+        drop(store);
+        assert!(matches!(watch.next().await, Some(Err(StoreError::Closed))));
+        let store = SqliteStore::open(&path, SqliteOptions::default()).unwrap();
+        assert_eq!(store.revision().await.unwrap(), 5);
+        assert_eq!(store.get("/a/x", Some(3)).await.unwrap().unwrap().value, "2");
+        assert_eq!(store.get("/a/x", None).await.unwrap(), None);
+        let again: Vec<_> = store.watch("/a/", 2).await.unwrap().next().await.unwrap().unwrap();
+        assert_eq!(seen, again);
+        assert_eq!(seen[2].change, Change::Delete);
+    }
+}
