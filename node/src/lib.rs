@@ -2,3 +2,6 @@
 
 pub mod containerd;
 pub mod images;
+pub mod network;
+pub mod proxy;
+pub mod services;
