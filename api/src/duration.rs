@@ -46,8 +46,8 @@ pub fn go(span: SignedDuration) -> String {
     }
     if nanos < 1_000_000_000 {
         let (unit, name) = match nanos {
-            ..1_000 => (1, "ns"),
-            ..1_000_000 => (1_000, "µs"),
+            0..1_000 => (1, "ns"),
+            1_000..1_000_000 => (1_000, "µs"),
             _ => (1_000_000, "ms"),
         };
         return format!("{sign}{}{name}", decimal(nanos, unit));

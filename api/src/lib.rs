@@ -10,6 +10,7 @@
 //! - [`quantity`], [`duration`]: numbers with units, and spans of time, as people read and write them;
 //! - [`schema`]: what is known about every field: types, lists and keys, defaults, protobuf tags, descriptions;
 //! - [`decode`]: request bodies to objects, checked against the schema;
+//! - [`table`]: the columns of every kind, with what cells mean; [`view`]: reading objects' JSON for people;
 //! - [`status`]: the errors of the API, with upstream's reasons, codes and words;
 //! - `client`: verbs, reflector and Event recorder over `kube::Client` (feature `client`);
 
@@ -24,4 +25,6 @@ pub mod resource;
 pub mod schema;
 pub mod selector;
 pub mod status;
+pub mod table;
 pub mod validation;
+pub mod view;
