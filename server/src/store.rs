@@ -14,6 +14,8 @@
 //! - a watch delivers every change in order, once, whole batches at a time, or ends with an error.
 
 pub mod sqlite;
+#[cfg(test)]
+mod suite;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,6 +9,8 @@
 
 mod file;
 mod index;
+#[cfg(test)]
+mod tests;
 mod watch;
 mod writer;
 
@@ -261,49 +263,5 @@ async fn blocking<T: Send + 'static>(
         Ok(answer) => answer,
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         Err(_) => Err(StoreError::Closed),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use futures::StreamExt;
-
-    use super::*;
-    use crate::store::{Change, Durability};
-
-    fn put(key: &str, value: &str, expect: Expect) -> Put {
-        Put {
-            key: key.into(),
-            value: Bytes::copy_from_slice(value.as_bytes()),
-            expect,
-            ttl: None,
-            durability: Durability::Synced,
-        }
-    }
-
-    #[tokio::test]
-    async fn writes_are_there_after_opening_again() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("db/state.db");
-        let store = SqliteStore::open(&path, SqliteOptions::default()).unwrap();
-        let mut watch = store.watch("/a/", 2).await.unwrap();
-        let first = store.put(put("/a/x", "1", Expect::Absent)).await.unwrap();
-        assert_eq!((first.create_revision, first.mod_revision), (2, 2));
-        store.put(put("/a/x", "2", Expect::Revision(2))).await.unwrap();
-        store.delete("/a/x", Expect::Any).await.unwrap();
-        store.put(put("/a/y", "3", Expect::Absent)).await.unwrap();
-        let mut seen = Vec::new();
-        while seen.len() < 4 {
-            seen.extend(watch.next().await.unwrap().unwrap());
-        }
-        drop(store);
-        assert!(matches!(watch.next().await, Some(Err(StoreError::Closed))));
-        let store = SqliteStore::open(&path, SqliteOptions::default()).unwrap();
-        assert_eq!(store.revision().await.unwrap(), 5);
-        assert_eq!(store.get("/a/x", Some(3)).await.unwrap().unwrap().value, "2");
-        assert_eq!(store.get("/a/x", None).await.unwrap(), None);
-        let again: Vec<_> = store.watch("/a/", 2).await.unwrap().next().await.unwrap().unwrap();
-        assert_eq!(seen, again);
-        assert_eq!(seen[2].change, Change::Delete);
     }
 }
