@@ -53,10 +53,15 @@ pub trait Strategy: Send + Sync {
 
 pub mod check;
 mod config_map;
+mod endpoints;
+mod event;
+mod lease;
+pub mod metadata;
 mod namespace;
 mod node;
 mod pod;
 mod pod_spec;
+mod rbac;
 mod secret;
 mod service;
 mod workload;
@@ -64,6 +69,8 @@ mod workload;
 /// The strategies: which rows have one.
 const STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
     ("", "ConfigMap", &config_map::ConfigMap),
+    ("", "Endpoints", &endpoints::Endpoints),
+    ("", "Event", &event::Event),
     ("", "Namespace", &namespace::Namespace),
     ("", "Node", &node::Node),
     ("", "Pod", &pod::Pod),
@@ -72,6 +79,13 @@ const STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
     ("", "Service", &service::Service),
     ("apps", "Deployment", &workload::Deployment),
     ("apps", "ReplicaSet", &workload::ReplicaSet),
+    ("coordination.k8s.io", "Lease", &lease::Lease),
+    ("discovery.k8s.io", "EndpointSlice", &endpoints::EndpointSlice),
+    ("events.k8s.io", "Event", &event::Event),
+    ("rbac.authorization.k8s.io", "ClusterRole", &rbac::Role),
+    ("rbac.authorization.k8s.io", "ClusterRoleBinding", &rbac::Binding),
+    ("rbac.authorization.k8s.io", "Role", &rbac::Role),
+    ("rbac.authorization.k8s.io", "RoleBinding", &rbac::Binding),
 ];
 
 struct Ordinary;
@@ -85,3 +99,6 @@ pub fn strategy(resource: &Resource) -> &'static dyn Strategy {
         .find(|(group, kind, _)| *kind == resource.kind && *group == resource.group)
         .map_or(&Ordinary, |(_, _, strategy)| *strategy)
 }
+
+#[cfg(test)]
+mod tests;

@@ -160,7 +160,7 @@ impl<'a> Check<'a> {
     pub fn invalid(&self, detail: impl Into<String>) {
         self.report(FieldError::invalid(
             &self.path,
-            self.value().cloned().unwrap_or_default(),
+            self.value().cloned().unwrap_or_else(|| "".into()),
             detail,
         ));
     }

@@ -2,6 +2,7 @@
 
 use mizzen_api::object::Object;
 use mizzen_api::status::FieldError;
+use mizzen_api::validation::{label_value, qualified_name};
 
 use super::check::Check;
 use super::{Context, Strategy};
@@ -17,6 +18,24 @@ impl Strategy for Node {
         if let Some(capacity) = status.get("capacity").cloned() {
             super::check::default(status, "allocatable", capacity);
         }
+    }
+
+    fn validate(&self, _: &Context<'_>, object: &Object) -> Vec<FieldError> {
+        let check = Check::of(object);
+        let mut seen = Vec::new();
+        for taint in check.field("spec").field("taints").items() {
+            taint.field("key").must_obey(qualified_name);
+            taint.field("value").obeys(label_value);
+            taint
+                .field("effect")
+                .must_be_one_of(&["NoExecute", "NoSchedule", "PreferNoSchedule"]);
+            let id = (taint.field("key").str(), taint.field("effect").str());
+            if seen.contains(&id) {
+                taint.invalid("taints must be unique by key and effect pair");
+            }
+            seen.push(id);
+        }
+        check.finish()
     }
 
     fn validate_update(&self, _: &Context<'_>, object: &Object, old: &Object) -> Vec<FieldError> {

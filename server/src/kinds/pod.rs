@@ -1,9 +1,10 @@
 //! Pod: graceful deletion, a phase, and a spec of which little may change.
 
 use mizzen_api::object::{Object, ObjectExt};
+use mizzen_api::status::FieldError;
 use serde_json::{Value, json};
 
-use super::check::{default, section};
+use super::check::{Check, default, section};
 use super::{Context, Strategy, pod_spec};
 
 /// Strategy of Pod.
@@ -19,6 +20,57 @@ impl Strategy for Pod {
     fn prepare_create(&self, _: &Context<'_>, object: &mut Object) {
         let class = pod_spec::qos_class(object.get("spec").unwrap_or(&Value::Null));
         object.insert("status".into(), json!({"phase": "Pending", "qosClass": class}));
+    }
+
+    fn prepare_update(&self, _: &Context<'_>, object: &mut Object, old: &Object) {
+        // Binding sets the node; an ordinary update neither moves a Pod nor changes its quality of service.
+        if let Some(class) = old.get("status").and_then(|status| status.get("qosClass")) {
+            section(object, "status").insert("qosClass".into(), class.clone());
+        }
+    }
+
+    fn validate(&self, context: &Context<'_>, object: &Object) -> Vec<FieldError> {
+        if !context.subresource.is_empty() {
+            return Vec::new();
+        }
+        let check = Check::of(object);
+        pod_spec::validate::validate(&check.field("spec"));
+        check.finish()
+    }
+
+    fn validate_update(&self, context: &Context<'_>, object: &Object, old: &Object) -> Vec<FieldError> {
+        if !context.subresource.is_empty() {
+            return Vec::new();
+        }
+        let (new_spec, old_spec) = (spec_of(object), spec_of(old));
+        let mut errors = Vec::new();
+        for list in ["containers", "initContainers"] {
+            let count = |spec: &Object| spec.get(list).and_then(Value::as_array).map_or(0, Vec::len);
+            if count(&new_spec) != count(&old_spec) {
+                errors.push(FieldError::forbidden(
+                    format!("spec.{list}"),
+                    "pod updates may not add or remove containers",
+                ));
+                return errors;
+            }
+        }
+        if fixed_part(new_spec.clone(), &old_spec) != old_spec {
+            errors.push(FieldError::forbidden("spec", FIXED));
+        }
+        let deadline = |spec: &Object| spec.get("activeDeadlineSeconds").and_then(Value::as_i64);
+        match (deadline(&old_spec), deadline(&new_spec)) {
+            (Some(old), Some(new)) if new > old => {
+                let detail = "must be less than or equal to previous value";
+                errors.push(FieldError::invalid("spec.activeDeadlineSeconds", new, detail));
+            }
+            (Some(_), None) => errors.push(FieldError::invalid(
+                "spec.activeDeadlineSeconds",
+                Value::Null,
+                "must not update from a positive integer to nil value",
+            )),
+            _ => {}
+        }
+        errors
     }
 
     fn deletion_grace_seconds(&self, object: &Object, requested: Option<i64>) -> Option<i64> {
@@ -49,5 +101,70 @@ impl Strategy for Pod {
             .unwrap_or(30)
             .max(0);
         Some(already.map_or(wanted, |already| already.min(wanted)))
+    }
+}
+
+const FIXED: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
+`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing \
+tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+
+fn spec_of(object: &Object) -> Object {
+    object
+        .get("spec")
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default()
+}
+
+/// A new spec with what may change put back as it was: equal to the old one if only that changed.
+fn fixed_part(mut spec: Object, old: &Object) -> Object {
+    for list in ["containers", "initContainers"] {
+        let Some(Value::Array(before)) = old.get(list) else {
+            continue;
+        };
+        let Some(Value::Array(after)) = spec.get_mut(list) else {
+            continue;
+        };
+        for (new, old) in after.iter_mut().zip(before) {
+            put_back(new, old, "image");
+        }
+    }
+    let added_only = {
+        let list = |spec: &Object| {
+            spec.get("tolerations")
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default()
+        };
+        let after = list(&spec);
+        list(old).iter().all(|toleration| after.contains(toleration))
+    };
+    let mut whole = Value::Object(spec);
+    let before = Value::Object(old.clone());
+    put_back(&mut whole, &before, "activeDeadlineSeconds");
+    if added_only {
+        put_back(&mut whole, &before, "tolerations");
+    }
+    // Scheduling gates may be taken away, and while there are any, placement may be narrowed.
+    if before
+        .get("schedulingGates")
+        .and_then(Value::as_array)
+        .is_some_and(|gates| !gates.is_empty())
+    {
+        for name in ["schedulingGates", "nodeSelector", "affinity"] {
+            put_back(&mut whole, &before, name);
+        }
+    }
+    match whole {
+        Value::Object(spec) => spec,
+        _ => Object::new(),
+    }
+}
+
+fn put_back(new: &mut Value, old: &Value, name: &str) {
+    let Some(new) = new.as_object_mut() else { return };
+    match old.get(name) {
+        Some(value) => drop(new.insert(name.to_owned(), value.clone())),
+        None => drop(new.remove(name)),
     }
 }

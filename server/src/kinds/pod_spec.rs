@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 
 use super::check::{default, each, existing, section, text};
 
+pub(super) mod validate;
+
 /// Fills in what upstream fills in for any Pod spec, of a Pod or of a template.
 pub(super) fn set_defaults(spec: &mut Object) {
     default(spec, "restartPolicy", "Always");

@@ -1,9 +1,12 @@
 //! Service: types, ports and policies. Addresses and node ports are allocated by admission.
 
 use mizzen_api::object::Object;
+use mizzen_api::status::FieldError;
+use mizzen_api::validation::{self, dns_label, dns_subdomain, port_name, port_number};
 use serde_json::{Value, json};
 
-use super::check::{default, each, existing, section, text};
+use super::check::{Check, default, each, existing, section, text};
+use super::pod_spec::validate::check_labels;
 use super::{Context, Strategy};
 
 /// Strategy of Service.
@@ -66,4 +69,118 @@ impl Strategy for Service {
             }
         }
     }
+
+    fn validate(&self, context: &Context<'_>, object: &Object) -> Vec<FieldError> {
+        let check = Check::of(object);
+        if context.subresource.is_empty() {
+            check_spec(&check.field("spec"));
+        }
+        for ingress in check.field("status").field("loadBalancer").field("ingress").items() {
+            ingress.field("ip").obeys(validation::ip);
+            ingress.field("hostname").obeys(dns_subdomain);
+        }
+        check.finish()
+    }
+
+    fn validate_update(&self, context: &Context<'_>, object: &Object, old: &Object) -> Vec<FieldError> {
+        let check = Check::of(object);
+        let (new, old) = (check.field("spec"), check.beside(old).field("spec"));
+        let external = |spec: &Check<'_>| spec.field("type").str() == "ExternalName";
+        if context.subresource.is_empty() && !external(&new) && !external(&old) {
+            let ips = new.field("clusterIPs");
+            let before = old.field("clusterIPs");
+            if before.exists() && !ips.same(&before) {
+                ips.items().take(1).for_each(|ip| ip.invalid("may not change once set"));
+            }
+        }
+        check.finish()
+    }
+}
+
+fn check_spec(spec: &Check<'_>) {
+    let (kind, ports) = (spec.field("type"), spec.field("ports"));
+    let headless = spec.field("clusterIP").str() == "None";
+    kind.must_be_one_of(&["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"]);
+    match kind.str() {
+        "ExternalName" => {
+            let name = spec.field("externalName");
+            if name.must_exist("") {
+                name.problems(dns_subdomain(name.str().strip_suffix('.').unwrap_or(name.str())));
+            }
+        }
+        "LoadBalancer" | "NodePort" if headless => {
+            spec.field("clusterIPs").items().take(1).for_each(|ip| {
+                ip.invalid(format!("may not be set to 'None' for {} services", kind.str()));
+            });
+        }
+        _ => {}
+    }
+    if ports.is_empty() && !headless && kind.str() != "ExternalName" {
+        ports.required("");
+    }
+    check_ports(&ports, kind.str());
+    check_labels(&spec.field("selector"));
+    spec.field("sessionAffinity").must_be_one_of(&["ClientIP", "None"]);
+    let timeout = spec
+        .field("sessionAffinityConfig")
+        .field("clientIP")
+        .field("timeoutSeconds");
+    if timeout.int().is_some_and(|n| !(1..=86400).contains(&n)) {
+        timeout.invalid("must be greater than 0 && less than 86400");
+    }
+    spec.field("externalIPs")
+        .items()
+        .for_each(|ip| ip.obeys(validation::ip));
+    spec.field("internalTrafficPolicy").one_of(&["Cluster", "Local"]);
+    let external_policy = spec.field("externalTrafficPolicy");
+    let exposed = matches!(kind.str(), "LoadBalancer" | "NodePort") || !spec.field("externalIPs").is_empty();
+    if external_policy.exists() && !exposed {
+        external_policy.invalid("may only be set for externally-accessible services");
+    } else {
+        external_policy.one_of(&["Cluster", "Local"]);
+    }
+    spec.field("ipFamilyPolicy")
+        .one_of(&["PreferDualStack", "RequireDualStack", "SingleStack"]);
+    if spec.field("ipFamilyPolicy").str() == "RequireDualStack" {
+        spec.field("ipFamilyPolicy")
+            .invalid("this cluster is not configured for dual-stack services");
+    }
+    for family in spec.field("ipFamilies").items() {
+        if family.str() == "IPv6" {
+            family.invalid("not configured on this cluster");
+        }
+        family.one_of(&["IPv4", "IPv6"]);
+    }
+}
+
+fn check_ports(ports: &Check<'_>, kind: &str) {
+    let several = ports.items().count() > 1;
+    let mut taken = Vec::new();
+    for port in ports.items() {
+        let name = port.field("name");
+        if several {
+            name.must_exist("");
+        }
+        name.obeys(dns_label);
+        let number = port.field("port");
+        number.problems(port_number(number.int().unwrap_or_default()));
+        port.field("protocol").must_be_one_of(&["SCTP", "TCP", "UDP"]);
+        let target = port.field("targetPort");
+        match target.value() {
+            Some(Value::String(name)) => target.problems(port_name(name)),
+            Some(value) => target.problems(port_number(value.as_i64().unwrap_or_default())),
+            None => {}
+        }
+        if kind == "ClusterIP" && port.field("nodePort").int().is_some_and(|n| n != 0) {
+            port.field("nodePort")
+                .forbidden("may not be used when `type` is 'ClusterIP'");
+        }
+        let key = (number.int(), port.field("protocol").str());
+        if taken.contains(&key) {
+            let value = json!({"port": key.0, "protocol": key.1});
+            port.report(FieldError::duplicate(port.path(), value));
+        }
+        taken.push(key);
+    }
+    ports.unique("name");
 }

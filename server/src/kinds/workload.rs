@@ -1,9 +1,12 @@
 //! Deployment, ReplicaSet and ReplicationController: replicas of a template.
 
 use mizzen_api::object::{Object, ObjectExt};
+use mizzen_api::selector::LabelSelector;
+use mizzen_api::status::FieldError;
 use serde_json::{Value, json};
 
-use super::check::{default, existing, section};
+use super::check::{Check, default, existing, section};
+use super::pod_spec::validate::{check_label_selector, check_labels};
 use super::{Context, Strategy, pod_spec};
 
 /// Strategy of Deployment.
@@ -27,6 +30,34 @@ impl Strategy for Deployment {
     fn prepare_create(&self, _: &Context<'_>, object: &mut Object) {
         object.insert("status".into(), json!({}));
     }
+
+    fn validate(&self, context: &Context<'_>, object: &Object) -> Vec<FieldError> {
+        let check = Check::of(object);
+        check_status(&check);
+        if context.subresource.is_empty() {
+            let spec = check.field("spec");
+            check_common(&spec, "deployment", object);
+            spec.field("revisionHistoryLimit").not_negative();
+            check_strategy(&spec.field("strategy"));
+            let (deadline, ready) = (spec.field("progressDeadlineSeconds"), spec.field("minReadySeconds"));
+            deadline.not_negative();
+            if deadline.int().is_some_and(|n| n <= ready.int().unwrap_or_default()) {
+                deadline.invalid("must be greater than minReadySeconds");
+            }
+        }
+        check.finish()
+    }
+
+    fn validate_update(&self, context: &Context<'_>, object: &Object, old: &Object) -> Vec<FieldError> {
+        let check = Check::of(object);
+        if context.subresource.is_empty() {
+            check
+                .field("spec")
+                .field("selector")
+                .immutable(&check.beside(old).field("spec").field("selector"));
+        }
+        check.finish()
+    }
 }
 
 /// Strategy of ReplicaSet.
@@ -39,6 +70,26 @@ impl Strategy for ReplicaSet {
 
     fn prepare_create(&self, _: &Context<'_>, object: &mut Object) {
         object.insert("status".into(), json!({"replicas": 0}));
+    }
+
+    fn validate(&self, context: &Context<'_>, object: &Object) -> Vec<FieldError> {
+        let check = Check::of(object);
+        check_status(&check);
+        if context.subresource.is_empty() {
+            check_common(&check.field("spec"), "replicaset", object);
+        }
+        check.finish()
+    }
+
+    fn validate_update(&self, context: &Context<'_>, object: &Object, old: &Object) -> Vec<FieldError> {
+        let check = Check::of(object);
+        if context.subresource.is_empty() {
+            check
+                .field("spec")
+                .field("selector")
+                .immutable(&check.beside(old).field("spec").field("selector"));
+        }
+        check.finish()
     }
 }
 
@@ -53,6 +104,24 @@ impl Strategy for ReplicationController {
 
     fn prepare_create(&self, _: &Context<'_>, object: &mut Object) {
         object.insert("status".into(), json!({"replicas": 0}));
+    }
+
+    fn validate(&self, context: &Context<'_>, object: &Object) -> Vec<FieldError> {
+        let check = Check::of(object);
+        check_status(&check);
+        if context.subresource.is_empty() {
+            let spec = check.field("spec");
+            let selector = spec.field("selector");
+            check_labels(&selector);
+            if selector.must_exist("") {
+                check_template(
+                    &spec,
+                    &LabelSelector::from_map(selector.value().and_then(Value::as_object)),
+                );
+            }
+            check_replicas(&spec);
+        }
+        check.finish()
     }
 }
 
@@ -81,5 +150,114 @@ fn inherit_labels(object: &mut Object) {
     }
     if is_empty(object.metadata().and_then(|m| m.get("labels"))) {
         object.metadata_mut().insert("labels".into(), labels);
+    }
+}
+
+fn check_common(spec: &Check<'_>, kind: &str, object: &Object) {
+    check_replicas(spec);
+    let selector = spec.field("selector");
+    if !selector.exists() {
+        selector.required("");
+        return;
+    }
+    check_label_selector(&selector);
+    if selector.field("matchLabels").is_empty() && selector.field("matchExpressions").is_empty() {
+        selector.invalid(format!("empty selector is invalid for {kind}"));
+    } else if let Ok(parsed) = LabelSelector::from_object(object.get("spec").and_then(|s| s.get("selector"))) {
+        check_template(spec, &parsed);
+    }
+}
+
+fn check_replicas(spec: &Check<'_>) {
+    spec.field("replicas").not_negative();
+    spec.field("minReadySeconds").not_negative();
+}
+
+fn check_template(spec: &Check<'_>, selector: &LabelSelector) {
+    let template = spec.field("template");
+    if !template.exists() {
+        template.required("");
+        return;
+    }
+    let labels = template.field("metadata").field("labels");
+    let none = Object::new();
+    if !selector.matches(labels.value().and_then(Value::as_object).unwrap_or(&none)) {
+        labels.invalid("`selector` does not match template `labels`");
+    }
+    check_labels(&labels);
+    let pod = template.field("spec");
+    pod_spec::validate::validate(&pod);
+    let restart = pod.field("restartPolicy");
+    if matches!(restart.str(), "Never" | "OnFailure") {
+        restart.one_of(&["Always"]);
+    }
+    if pod.field("activeDeadlineSeconds").exists() {
+        pod.field("activeDeadlineSeconds")
+            .forbidden("activeDeadlineSeconds in ReplicaSet is not Supported");
+    }
+}
+
+fn check_strategy(strategy: &Check<'_>) {
+    let (kind, rolling) = (strategy.field("type"), strategy.field("rollingUpdate"));
+    kind.one_of(&["Recreate", "RollingUpdate"]);
+    if kind.str() == "Recreate" && rolling.exists() {
+        rolling.forbidden("may not be specified when strategy `type` is 'Recreate'");
+    }
+    if kind.str() != "RollingUpdate" {
+        return;
+    }
+    let (unavailable, surge) = (rolling.field("maxUnavailable"), rolling.field("maxSurge"));
+    check_share(&unavailable);
+    check_share(&surge);
+    if is_zero(&unavailable) && is_zero(&surge) {
+        unavailable.invalid("may not be 0 when `maxSurge` is 0");
+    }
+    if let Some(percent) = unavailable.str().strip_suffix('%').and_then(|p| p.parse::<i64>().ok())
+        && percent > 100
+    {
+        unavailable.invalid("must not be greater than 100%");
+    }
+}
+
+/// A number, or a share of the replicas such as `25%`.
+fn check_share(share: &Check<'_>) {
+    match share.value() {
+        Some(Value::String(text)) => {
+            let digits = text.strip_suffix('%').unwrap_or_default();
+            if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+                share.invalid("a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')");
+            }
+        }
+        _ => share.not_negative(),
+    }
+}
+
+fn is_zero(share: &Check<'_>) -> bool {
+    share.int() == Some(0) || share.str().strip_suffix('%').is_some_and(|n| n.parse() == Ok(0))
+}
+
+fn check_status(object: &Check<'_>) {
+    let status = object.field("status");
+    for name in [
+        "replicas",
+        "updatedReplicas",
+        "readyReplicas",
+        "availableReplicas",
+        "unavailableReplicas",
+        "fullyLabeledReplicas",
+        "observedGeneration",
+    ] {
+        status.field(name).not_negative();
+    }
+    let total = status.field("replicas").int().unwrap_or_default();
+    for name in [
+        "updatedReplicas",
+        "readyReplicas",
+        "availableReplicas",
+        "fullyLabeledReplicas",
+    ] {
+        if status.field(name).int().is_some_and(|n| n > total) {
+            status.field(name).invalid("cannot be greater than status.replicas");
+        }
     }
 }
