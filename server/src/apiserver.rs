@@ -6,4 +6,6 @@
 pub mod admission;
 pub mod authentication;
 pub mod authorization;
+#[cfg(test)]
+mod fake;
 pub mod listener;

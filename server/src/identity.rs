@@ -52,3 +52,24 @@ impl User {
         self.groups.iter().any(|g| g == group)
     }
 }
+
+/// Prefix of the user names of ServiceAccounts.
+const SERVICE_ACCOUNT_PREFIX: &str = "system:serviceaccount:";
+/// Group of all ServiceAccounts; with `:NAMESPACE` appended, of those in a namespace.
+pub const SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
+
+/// The user name of a ServiceAccount.
+pub fn service_account(namespace: &str, name: &str) -> String {
+    format!("{SERVICE_ACCOUNT_PREFIX}{namespace}:{name}")
+}
+
+/// Namespace and name of the ServiceAccount with that user name.
+pub fn split_service_account(user: &str) -> Option<(&str, &str)> {
+    let (namespace, name) = user.strip_prefix(SERVICE_ACCOUNT_PREFIX)?.split_once(':')?;
+    (!namespace.is_empty() && !name.is_empty() && !name.contains(':')).then_some((namespace, name))
+}
+
+/// The groups of a ServiceAccount, [`AUTHENTICATED`] not among them.
+pub fn service_account_groups(namespace: &str) -> [String; 2] {
+    [SERVICE_ACCOUNTS.to_owned(), format!("{SERVICE_ACCOUNTS}:{namespace}")]
+}

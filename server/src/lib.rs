@@ -4,6 +4,7 @@
 //! Invariant: knows nothing of nodes' insides (`node`); meets them only through the API.
 
 pub mod apiserver;
+pub mod bootstrap;
 pub mod cache;
 pub mod controllers;
 pub mod identity;
