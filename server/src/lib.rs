@@ -11,4 +11,5 @@ pub mod identity;
 pub mod kinds;
 pub mod pki;
 pub mod projection;
+pub mod scheduler;
 pub mod store;

@@ -1,0 +1,484 @@
+//! Pods and Nodes as the scheduler keeps them: read once, with requests already summed.
+
+use std::collections::BTreeMap;
+
+use mizzen_api::quantity::Quantity;
+use serde::Deserialize;
+
+use crate::projection::{Labels, Meta, Requirement, projection};
+
+/// What a container without a request is taken to use when nodes are scored.
+const DEFAULT_MILLI_CPU: i64 = 100;
+const DEFAULT_MEMORY: i64 = 200 * 1024 * 1024;
+
+/// Amounts of resources.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resources {
+    /// Thousandths of a core.
+    pub milli_cpu: i64,
+    /// Bytes.
+    pub memory: i64,
+    /// Bytes of node-local storage.
+    pub ephemeral_storage: i64,
+    /// Anything else, sorted by name.
+    pub extended: Vec<(Box<str>, i64)>,
+}
+
+impl Resources {
+    fn read(quantities: &BTreeMap<Box<str>, Box<str>>) -> Self {
+        let mut resources = Self::default();
+        for (name, text) in quantities {
+            let Ok(quantity) = text.parse::<Quantity>() else {
+                continue;
+            };
+            match &**name {
+                "cpu" => resources.milli_cpu = quantity.millis(),
+                "memory" => resources.memory = quantity.value(),
+                "ephemeral-storage" => resources.ephemeral_storage = quantity.value(),
+                "pods" => {}
+                _ => resources.extended.push((name.clone(), quantity.value())),
+            }
+        }
+        resources
+    }
+
+    /// Amount of an extended resource.
+    pub fn extended(&self, name: &str) -> i64 {
+        match self.extended.binary_search_by(|(n, _)| (**n).cmp(name)) {
+            Ok(at) => self.extended[at].1,
+            Err(_) => 0,
+        }
+    }
+
+    fn merge(&mut self, other: &Self, combine: fn(i64, i64) -> i64) {
+        self.milli_cpu = combine(self.milli_cpu, other.milli_cpu);
+        self.memory = combine(self.memory, other.memory);
+        self.ephemeral_storage = combine(self.ephemeral_storage, other.ephemeral_storage);
+        for (name, amount) in &other.extended {
+            match self.extended.binary_search_by(|(n, _)| n.cmp(name)) {
+                Ok(at) => self.extended[at].1 = combine(self.extended[at].1, *amount),
+                Err(at) => self.extended.insert(at, (name.clone(), combine(0, *amount))),
+            }
+        }
+    }
+
+    /// Adds.
+    pub fn add(&mut self, other: &Self) {
+        self.merge(other, |a, b| a + b);
+    }
+
+    /// Takes away.
+    pub fn subtract(&mut self, other: &Self) {
+        self.merge(other, |a, b| a - b);
+    }
+
+    /// Raises every amount to at least the other's.
+    fn raise(&mut self, other: &Self) {
+        self.merge(other, i64::max);
+    }
+
+    /// The same with defaults where nothing is asked of processor or memory.
+    fn or_default(&self) -> Self {
+        let or = |amount, default| if amount == 0 { default } else { amount };
+        Self {
+            milli_cpu: or(self.milli_cpu, DEFAULT_MILLI_CPU),
+            memory: or(self.memory, DEFAULT_MEMORY),
+            ..Self::default()
+        }
+    }
+}
+
+/// A Pod as the scheduler sees it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(from = "PodForm")]
+pub struct Pod {
+    /// Metadata.
+    pub metadata: Meta,
+    /// Node it is bound to; empty before.
+    pub node_name: Box<str>,
+    /// Who schedules it.
+    pub scheduler_name: Box<str>,
+    /// Higher goes first.
+    pub priority: i32,
+    /// Whether it may take the place of others.
+    pub never_preempts: bool,
+    /// Names of gates that hold it back.
+    pub gates: Box<[Box<str>]>,
+    /// Sum of its requests.
+    pub requests: Resources,
+    /// The same with defaults, for scores.
+    pub scored: Resources,
+    /// Ports that it takes on its node.
+    pub host_ports: Box<[HostPort]>,
+    /// Labels that its node must have.
+    pub node_selector: Labels,
+    /// Nodes that it requires or prefers.
+    pub node_affinity: Option<Box<NodeAffinity>>,
+    /// Taints that it bears.
+    pub tolerations: Box<[Toleration]>,
+    /// `Succeeded`, `Failed`: no longer uses anything.
+    pub finished: bool,
+    /// Reason and message that it was last told, when it could not be scheduled.
+    pub verdict: Option<Box<(Box<str>, Box<str>)>>,
+}
+
+impl mizzen_api::client::reflector::Projection for Pod {
+    fn namespace(&self) -> &str {
+        &self.metadata.namespace
+    }
+    fn name(&self) -> &str {
+        &self.metadata.name
+    }
+    fn resource_version(&self) -> &str {
+        &self.metadata.resource_version
+    }
+}
+
+/// A port taken on the node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HostPort {
+    /// Port on the node; zero when none is taken.
+    #[serde(rename = "hostPort")]
+    pub port: i32,
+    /// `TCP`, `UDP`, `SCTP`; `TCP` when empty.
+    pub protocol: Box<str>,
+    /// Address on the node; empty or `0.0.0.0` for all.
+    #[serde(rename = "hostIP")]
+    pub ip: Box<str>,
+}
+
+/// Nodes that a Pod requires or prefers.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeAffinity {
+    /// The node must match one of these terms.
+    #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution")]
+    pub required: Option<NodeSelector>,
+    /// Each matching term adds its weight.
+    #[serde(rename = "preferredDuringSchedulingIgnoredDuringExecution")]
+    pub preferred: Box<[PreferredTerm]>,
+}
+
+/// Alternatives.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeSelector {
+    /// One of them must match.
+    pub node_selector_terms: Box<[NodeSelectorTerm]>,
+}
+
+/// Conditions that must all hold.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeSelectorTerm {
+    /// Of labels.
+    pub match_expressions: Box<[Requirement]>,
+    /// Of fields; only `metadata.name` exists.
+    pub match_fields: Box<[Requirement]>,
+}
+
+impl NodeSelectorTerm {
+    /// Whether a node meets the term; an empty term meets none.
+    pub fn matches(&self, node: &Node) -> bool {
+        let empty = self.match_expressions.is_empty() && self.match_fields.is_empty();
+        let labels = &node.metadata.labels;
+        !empty
+            && self.match_expressions.iter().all(|r| r.matches(labels.get(&r.key)))
+            && self.match_fields.iter().all(|r| {
+                let value = (&*r.key == "metadata.name").then_some(&*node.metadata.name);
+                r.matches(value)
+            })
+    }
+}
+
+/// A term with its weight.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct PreferredTerm {
+    /// 1 to 100.
+    pub weight: i64,
+    /// The term.
+    pub preference: NodeSelectorTerm,
+}
+
+/// A taint that a Pod bears.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Toleration {
+    key: Box<str>,
+    operator: Box<str>,
+    value: Box<str>,
+    /// Effect that is borne; empty for all.
+    pub effect: Box<str>,
+}
+
+impl Toleration {
+    /// Whether a taint is borne.
+    pub fn tolerates(&self, taint: &Taint) -> bool {
+        (self.effect.is_empty() || self.effect == taint.effect)
+            && (self.key.is_empty() || self.key == taint.key)
+            && self.matches_value(taint)
+    }
+
+    fn matches_value(&self, taint: &Taint) -> bool {
+        let compared = |is: fn(&i64, &i64) -> bool| {
+            let pair = taint.value.parse().ok().zip(self.value.parse().ok());
+            pair.is_some_and(|(taint, own)| is(&taint, &own))
+        };
+        match &*self.operator {
+            "" | "Equal" => self.value == taint.value,
+            "Exists" => true,
+            "Lt" => compared(i64::lt),
+            "Gt" => compared(i64::gt),
+            _ => false,
+        }
+    }
+}
+
+/// A taint of a node.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct Taint {
+    /// Key.
+    pub key: Box<str>,
+    /// Value.
+    pub value: Box<str>,
+    /// `NoSchedule`, `PreferNoSchedule`, `NoExecute`.
+    pub effect: Box<str>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct PodForm {
+    metadata: Meta,
+    spec: SpecForm,
+    status: StatusForm,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct SpecForm {
+    node_name: Box<str>,
+    scheduler_name: Box<str>,
+    priority: i32,
+    preemption_policy: Box<str>,
+    scheduling_gates: Vec<NameForm>,
+    containers: Vec<ContainerForm>,
+    init_containers: Vec<ContainerForm>,
+    overhead: BTreeMap<Box<str>, Box<str>>,
+    resources: ResourcesForm,
+    node_selector: Labels,
+    affinity: AffinityForm,
+    tolerations: Box<[Toleration]>,
+    host_network: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct AffinityForm {
+    node_affinity: Option<Box<NodeAffinity>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct NameForm {
+    name: Box<str>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ContainerForm {
+    resources: ResourcesForm,
+    ports: Vec<HostPort>,
+    restart_policy: Option<Box<str>>,
+}
+
+impl ContainerForm {
+    fn is_sidecar(&self) -> bool {
+        self.restart_policy.as_deref() == Some("Always")
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ResourcesForm {
+    requests: BTreeMap<Box<str>, Box<str>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct StatusForm {
+    phase: Box<str>,
+    conditions: Vec<ConditionForm>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ConditionForm {
+    #[serde(rename = "type")]
+    kind: Box<str>,
+    status: Box<str>,
+    reason: Box<str>,
+    message: Box<str>,
+}
+
+impl From<PodForm> for Pod {
+    fn from(form: PodForm) -> Self {
+        let spec = form.spec;
+        let verdict = form.status.conditions.into_iter().find(|c| &*c.kind == "PodScheduled");
+        let ports = spec
+            .containers
+            .iter()
+            .chain(spec.init_containers.iter().filter(|c| c.is_sidecar()));
+        Self {
+            requests: total(&spec, |r| r),
+            scored: total(&spec, |r| r.or_default()),
+            host_ports: ports.flat_map(|c| &c.ports).filter(|p| p.port > 0).cloned().collect(),
+            metadata: form.metadata,
+            node_name: spec.node_name,
+            scheduler_name: spec.scheduler_name,
+            priority: spec.priority,
+            never_preempts: &*spec.preemption_policy == "Never",
+            gates: spec.scheduling_gates.into_iter().map(|gate| gate.name).collect(),
+            node_selector: spec.node_selector,
+            node_affinity: spec.affinity.node_affinity,
+            tolerations: spec.tolerations,
+            finished: matches!(&*form.status.phase, "Succeeded" | "Failed"),
+            verdict: verdict
+                .filter(|c| &*c.status == "False")
+                .map(|c| Box::new((c.reason, c.message))),
+        }
+    }
+}
+
+/// What a Pod needs at its most: its containers and sidecars together, or any init container with the
+/// sidecars started before it, whichever is more; requests of the Pod itself override; then overhead.
+fn total(spec: &SpecForm, of: impl Fn(Resources) -> Resources) -> Resources {
+    let request = |container: &ContainerForm| of(Resources::read(&container.resources.requests));
+    let mut running = Resources::default();
+    for container in &spec.containers {
+        running.add(&request(container));
+    }
+    let (mut sidecars, mut starting) = (Resources::default(), Resources::default());
+    for container in &spec.init_containers {
+        let needs = request(container);
+        if container.is_sidecar() {
+            running.add(&needs);
+            sidecars.add(&needs);
+            starting.raise(&sidecars);
+        } else {
+            let mut peak = sidecars.clone();
+            peak.add(&needs);
+            starting.raise(&peak);
+        }
+    }
+    running.raise(&starting);
+    let whole = Resources::read(&spec.resources.requests);
+    for name in spec.resources.requests.keys() {
+        match &**name {
+            "cpu" => running.milli_cpu = whole.milli_cpu,
+            "memory" => running.memory = whole.memory,
+            _ => {}
+        }
+    }
+    running.add(&Resources::read(&spec.overhead));
+    running
+}
+
+/// A Node as the scheduler sees it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(from = "NodeForm")]
+pub struct Node {
+    /// Metadata.
+    pub metadata: Meta,
+    /// Whether it was cordoned.
+    pub unschedulable: bool,
+    /// Its taints.
+    pub taints: Box<[Taint]>,
+    /// What Pods may use of it.
+    pub allocatable: Resources,
+    /// How many Pods it takes.
+    pub max_pods: i64,
+}
+projection!(Node, "", "v1", "nodes");
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct NodeForm {
+    metadata: Meta,
+    spec: NodeSpecForm,
+    status: NodeStatusForm,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct NodeSpecForm {
+    unschedulable: bool,
+    taints: Box<[Taint]>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct NodeStatusForm {
+    allocatable: BTreeMap<Box<str>, Box<str>>,
+}
+
+impl From<NodeForm> for Node {
+    fn from(form: NodeForm) -> Self {
+        let pods = form.status.allocatable.get("pods");
+        Self {
+            metadata: form.metadata,
+            unschedulable: form.spec.unschedulable,
+            taints: form.spec.taints,
+            max_pods: pods.and_then(|p| p.parse::<Quantity>().ok()).map_or(0, Quantity::value),
+            allocatable: Resources::read(&form.status.allocatable),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn check(spec: serde_json::Value, cpu: i64, memory: i64) {
+        let pod: Pod = serde_json::from_value(json!({"spec": spec})).expect("a Pod");
+        assert_eq!((pod.requests.milli_cpu, pod.requests.memory), (cpu, memory));
+    }
+
+    fn container(cpu: &str, restart: Option<&str>) -> serde_json::Value {
+        json!({"resources": {"requests": {"cpu": cpu}}, "restartPolicy": restart})
+    }
+
+    #[test]
+    fn requests_are_summed_as_upstream() {
+        check(
+            json!({"containers": [container("1", None), container("500m", None)]}),
+            1500,
+            0,
+        );
+        check(
+            json!({"containers": [container("1", None)], "initContainers": [container("3", None), container("2", None)]}),
+            3000,
+            0,
+        );
+        // A sidecar runs beside the init containers after it and beside the containers.
+        check(
+            json!({"containers": [container("1", None)],
+                   "initContainers": [container("2", Some("Always")), container("3", None)]}),
+            5000,
+            0,
+        );
+        check(
+            json!({"containers": [container("1", None)], "overhead": {"cpu": "250m", "memory": "1Mi"}}),
+            1250,
+            1 << 20,
+        );
+        check(
+            json!({"containers": [container("1", None)], "resources": {"requests": {"cpu": "2"}}}),
+            2000,
+            0,
+        );
+    }
+}
