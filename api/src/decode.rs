@@ -84,7 +84,8 @@ impl Expected<'_> {
         }
     }
 
-    fn schema(&self) -> Option<TypeRef<'static>> {
+    /// The type, where one is known.
+    pub fn schema(&self) -> Option<TypeRef<'static>> {
         schema::builtin().by_kind(self.group, self.version, self.kind)
     }
 }
@@ -155,28 +156,53 @@ pub fn conform(object: Object, expected: Expected<'_>, mode: FieldValidation) ->
     finish(object, Problems::default(), expected, mode)
 }
 
+/// Checks a parsed object against its type and notes problems; an error says why it cannot be read as it.
+pub(crate) fn conform_noting(
+    object: Object,
+    expected: Expected<'_>,
+    problems: &mut Problems,
+) -> Result<Object, String> {
+    let read = TypedObject::new(expected.schema(), problems).deserialize(Value::Object(object));
+    match (read, problems.failure.take()) {
+        (Ok(object), None) => Ok(named(object, expected)),
+        (_, Some(why)) => Err(why),
+        (Err(error), None) => Err(error.to_string()),
+    }
+}
+
+/// Reads a merge patch: a JSON object in which nulls mean something. Duplicate fields are problems.
+pub(crate) fn patch_map(bytes: &[u8], problems: &mut Problems) -> Result<Object, String> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let read = typed::Untyped::new(problems).deserialize(&mut reader);
+    let read = read.and_then(|value| reader.end().map(|()| value));
+    match read.map_err(|error| json::syntax(bytes, &error))? {
+        Value::Object(object) => Ok(object),
+        other => Err(format!(
+            "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+            json::type_name(&other)
+        )),
+    }
+}
+
 fn finish(object: Object, mut problems: Problems, expected: Expected<'_>, mode: FieldValidation) -> ApiResult<Decoded> {
     let text = |key: &str| object.get(key).and_then(Value::as_str);
     check_kind(text("apiVersion"), text("kind"), expected)?;
-    let read = TypedObject::new(expected.schema(), &mut problems).deserialize(Value::Object(object));
-    let object = match (read, problems.failure.take()) {
-        (Ok(object), None) => object,
-        (_, Some(why)) => return Err(unhandled(expected.kind, expected, &why)),
-        (Err(error), None) => return Err(unhandled(expected.kind, expected, &error.to_string())),
-    };
+    let object =
+        conform_noting(object, expected, &mut problems).map_err(|why| unhandled(expected.kind, expected, &why))?;
     conclude(object, problems, expected, mode)
 }
 
-fn conclude(
-    mut object: Object,
-    problems: Problems,
-    expected: Expected<'_>,
-    mode: FieldValidation,
-) -> ApiResult<Decoded> {
+/// The object with `apiVersion` and `kind`, which a body may leave out.
+fn named(mut object: Object, expected: Expected<'_>) -> Object {
     if expected.kind != "DeleteOptions" || !object.contains_key("kind") {
         object.insert("apiVersion".to_owned(), expected.api_version().into());
         object.insert("kind".to_owned(), expected.kind.into());
     }
+    object
+}
+
+fn conclude(object: Object, problems: Problems, expected: Expected<'_>, mode: FieldValidation) -> ApiResult<Decoded> {
+    let object = named(object, expected);
     let warnings = match mode {
         FieldValidation::Strict if !problems.strict.is_empty() => {
             let why = format!("strict decoding error: {}", problems.strict.join(", "));

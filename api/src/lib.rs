@@ -11,6 +11,7 @@
 //! - [`schema`]: what is known about every field: types, lists and keys, defaults, protobuf tags, descriptions;
 //! - [`decode`]: request bodies to objects, checked against the schema;
 //! - [`table`]: the columns of every kind, with what cells mean; [`view`]: reading objects' JSON for people;
+//! - [`patch`]: JSON, merge and strategic merge patches;
 //! - [`status`]: the errors of the API, with upstream's reasons, codes and words;
 //! - `client`: verbs, reflector and Event recorder over `kube::Client` (feature `client`);
 
@@ -20,6 +21,7 @@ pub mod convert;
 pub mod decode;
 pub mod duration;
 pub mod object;
+pub mod patch;
 pub mod quantity;
 pub mod resource;
 pub mod schema;

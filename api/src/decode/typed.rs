@@ -64,6 +64,32 @@ impl<'de> DeserializeSeed<'de> for TypedObject<'_> {
     }
 }
 
+/// Reads any value, keeping nulls, and notes duplicate fields.
+pub struct Untyped<'p> {
+    problems: &'p mut Problems,
+}
+
+impl<'p> Untyped<'p> {
+    /// A reader that notes problems in `problems`.
+    pub fn new(problems: &'p mut Problems) -> Self {
+        Self { problems }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Untyped<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        let node = Node {
+            expect: Expect::Kind(Kind::Scalar(Scalar::Any)),
+            shape: None,
+            at: &Place::Root,
+            problems: self.problems,
+        };
+        Ok(node.deserialize(deserializer)?.unwrap_or_default())
+    }
+}
+
 /// Where in the object we are; a path is only written down when something is wrong there.
 enum Place<'p> {
     Root,
