@@ -9,11 +9,13 @@
 
 mod file;
 mod index;
+mod relaxed;
 #[cfg(test)]
 mod tests;
 mod watch;
 mod writer;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -24,8 +26,9 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{broadcast, oneshot};
 
-use self::file::LogFile;
+use self::file::{LogFile, LogHead, LogRow};
 use self::index::{Index, Version};
+use self::relaxed::{RelaxedFile, WAITING_ROWS};
 use self::writer::{Queue, Request, Writer};
 use super::{Batch, Event, Expect, Put, Range, RangeResult, Record, Revision, Store, StoreError, Watch, prefix_end};
 
@@ -70,41 +73,38 @@ pub struct SqliteStore {
 struct Core {
     path: PathBuf,
     index: RwLock<Index>,
+    /// Relaxed rows that the log does not have yet: the newest revisions, without a gap. A row is here
+    /// before the index has it and in the log before it goes, so look here first.
+    waiting: RwLock<Vec<LogRow>>,
     readers: Mutex<Vec<LogFile>>,
 }
 
 impl SqliteStore {
     /// Opens or creates the store in the file at `path`. Blocks while it reads the log.
     pub fn open(path: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
+        if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+            file::create_directory(directory)?;
+        }
+        let relaxed = RelaxedFile::open(path)?;
         let file = LogFile::open_writer(path)?;
-        // The first revision is 1, as etcd's: 0 means "any" to Kubernetes' clients.
-        let oldest = file.meta("oldest")?.unwrap_or(1);
-        let mut index = Index::new(oldest, oldest, options.history_time);
-        let mut expiries = Vec::new();
-        file.scan(|row| {
-            let version = Version {
-                revision: row.revision,
-                created: row.created,
-                size: writer::row_size(&row.key, row.value_bytes as usize),
-                deleted: row.deleted,
-            };
-            expiries.extend(row.expires_ms.map(|at_ms| (at_ms, row.revision, row.key.clone())));
-            index.insert(&row.key, version, row.written_ms);
-        })?;
-        expiries.retain(|(_, revision, key)| {
-            index
-                .current(key)
-                .is_some_and(|(_, version)| version.revision == *revision)
-        });
+        let Opened { index, expiries } = recover(&file, &relaxed, &options)?;
         let core = Arc::new(Core {
             path: path.to_owned(),
             index: RwLock::new(index),
+            waiting: RwLock::default(),
             readers: Mutex::default(),
         });
         let queue = Arc::new(Queue::default());
         let (live, _) = broadcast::channel(ANNOUNCEMENTS);
         let weak = live.downgrade();
-        let writer = Writer::new(file, core.clone(), live, queue.clone(), options, expiries.into_iter());
+        let writer = Writer::new(
+            (file, relaxed),
+            core.clone(),
+            live,
+            queue.clone(),
+            options,
+            expiries.into_iter(),
+        );
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run());
@@ -172,7 +172,62 @@ impl Store for SqliteStore {
     }
 }
 
+/// What the files say when the store opens.
+struct Opened {
+    index: Index,
+    /// When which revision of which key expires.
+    expiries: Vec<(u64, Revision, Arc<str>)>,
+}
+
+/// Reads the log and what a crash left in the relaxed file, and settles that.
+fn recover(file: &LogFile, relaxed: &RelaxedFile, options: &SqliteOptions) -> Result<Opened, StoreError> {
+    // The first revision is 1, as etcd's: 0 means "any" to Kubernetes' clients.
+    let oldest = file.meta("oldest")?.unwrap_or(1);
+    let mut index = Index::new(oldest, oldest, options.history_time);
+    let mut expiries = Vec::new();
+    let mut add = |index: &mut Index, row: LogHead| {
+        let version = Version {
+            revision: row.revision,
+            created: row.created,
+            size: writer::row_size(&row.key, row.value_bytes),
+            deleted: row.deleted,
+        };
+        expiries.extend(row.expires_ms.map(|at_ms| (at_ms, row.revision, row.key.clone())));
+        index.insert(&row.key, version, row.written_ms);
+    };
+    file.scan(|row| add(&mut index, row))?;
+    let rows = relaxed.recover(index.revision())?;
+    rows.iter().for_each(|row| add(&mut index, LogHead::from(row)));
+
+    // Relaxed writes may have been seen and then lost, but only when the machine went down. Then history
+    // starts anew above all revisions that they can have had, and whoever watched reads again.
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let clean = file.meta("clean")?.unwrap_or(true);
+    if !clean && file.meta::<String>("boot")?.is_none_or(|before| before != boot) {
+        index.skip_to(index.revision() + WAITING_ROWS as Revision);
+    }
+    file.transaction(|file| {
+        file.append(rows.iter())?;
+        file.set_meta("oldest", index.oldest())?;
+        file.set_meta("boot", boot)?;
+        file.set_meta("clean", false)
+    })?;
+    expiries.retain(|(_, revision, key)| {
+        index
+            .current(key)
+            .is_some_and(|(_, version)| version.revision == *revision)
+    });
+    Ok(Opened { index, expiries })
+}
+
 impl Core {
+    /// The value of a row that the log does not have yet.
+    fn waiting_value(&self, revision: Revision) -> Option<Bytes> {
+        let waiting = self.waiting.read();
+        let record = &waiting_from(&waiting, revision).next()?.event.record;
+        (record.mod_revision == revision).then(|| record.value.clone())
+    }
+
     fn get(&self, key: &str, revision: Option<Revision>) -> Result<Option<Record>, StoreError> {
         let found = self.read(|index| {
             let revision = index.resolve(revision)?;
@@ -220,16 +275,35 @@ impl Core {
         )))
     }
 
+    /// Values of revisions that the index has; `None` when compaction took any of them meanwhile.
     fn values(&self, revisions: &[Revision]) -> Result<Option<Vec<Bytes>>, StoreError> {
-        if revisions.is_empty() {
-            return Ok(Some(Vec::new()));
+        let waiting: HashMap<_, _> = revisions
+            .iter()
+            .filter_map(|revision| Some((*revision, self.waiting_value(*revision)?)))
+            .collect();
+        if waiting.len() == revisions.len() {
+            return Ok(revisions
+                .iter()
+                .map(|revision| waiting.get(revision).cloned())
+                .collect());
         }
-        self.with_reader(|file| file.values(revisions))
+        self.with_reader(|file| file.values(revisions, &waiting))
     }
 
     /// Up to `limit` events of `span`, both ends included, with all of it still being history at the end.
     fn changes(&self, prefix: &str, span: (Revision, Revision), limit: usize) -> Result<Batch, StoreError> {
-        let events = self.with_reader(|file| file.changes((prefix, &prefix_end(prefix)), span, limit))?;
+        let waiting: Vec<_> = waiting_from(&self.waiting.read(), span.0).cloned().collect();
+        let through = waiting
+            .first()
+            .map_or(span.1, |row| span.1.min(row.event.record.mod_revision - 1));
+        let keys = (prefix, &*prefix_end(prefix));
+        let mut events = self.with_reader(|file| file.changes(keys, (span.0, through), limit))?;
+        let waiting = waiting
+            .into_iter()
+            .map(|row| row.event)
+            .take_while(|event| event.record.mod_revision <= span.1);
+        let waiting = waiting.filter(|event| event.record.key.starts_with(prefix));
+        events.extend(waiting.take(limit - events.len()));
         // Compaction forbids before it removes: what was allowed after the read was whole during it.
         let oldest = self.index.read().oldest();
         if span.0 < oldest {
@@ -249,6 +323,12 @@ impl Core {
         }
         Ok(answer)
     }
+}
+
+/// The waiting rows from a revision on.
+fn waiting_from(waiting: &[LogRow], revision: Revision) -> impl Iterator<Item = &LogRow> {
+    let older = waiting.partition_point(|row| row.event.record.mod_revision < revision);
+    waiting.iter().skip(older)
 }
 
 fn shared((key, version): (&Arc<str>, Version)) -> (Arc<str>, Version) {

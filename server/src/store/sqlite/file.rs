@@ -3,6 +3,7 @@
 //! One table is the log: a row for each revision, in the order of revisions, so that a group of writes
 //! fills a few pages at the end of one tree. It has no index besides; `index` holds that in memory.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -31,8 +32,10 @@ const WAL_LIMIT_BYTES: i32 = 16 << 20;
 /// One row of the log.
 #[derive(Clone, Debug)]
 pub(super) struct LogRow {
-    /// The change.
+    /// The change. Rows that are recovered do not know the key's previous value.
     pub(super) event: Event,
+    /// Revision of the version before, 0 if there was none.
+    pub(super) previous: Revision,
     /// When it was written, in milliseconds since 1970.
     pub(super) written_ms: u64,
     /// When the key is to be deleted, likewise.
@@ -47,8 +50,23 @@ pub(super) struct LogHead {
     pub(super) created: Revision,
     pub(super) written_ms: u64,
     pub(super) expires_ms: Option<u64>,
-    pub(super) value_bytes: u32,
+    pub(super) value_bytes: usize,
     pub(super) deleted: bool,
+}
+
+impl From<&LogRow> for LogHead {
+    fn from(row: &LogRow) -> Self {
+        let record = &row.event.record;
+        Self {
+            revision: record.mod_revision,
+            key: record.key.clone(),
+            created: record.create_revision,
+            written_ms: row.written_ms,
+            expires_ms: row.expires_ms,
+            value_bytes: record.value.len(),
+            deleted: row.event.change == Change::Delete,
+        }
+    }
 }
 
 /// Says what failed with which file, in words for people.
@@ -198,7 +216,7 @@ impl LogFile {
                 .prepare("SELECT revision, key, created, written, expires, length(value) FROM log ORDER BY revision")?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
-                let value_bytes: Option<u32> = row.get(5)?;
+                let value_bytes: Option<usize> = row.get(5)?;
                 each(LogHead {
                     revision: row.get(0)?,
                     key: text(row, 1)?,
@@ -238,7 +256,7 @@ impl LogFile {
                     record.mod_revision,
                     &*record.key,
                     record.create_revision,
-                    row.event.previous.as_ref().map_or(0, |previous| previous.mod_revision),
+                    row.previous,
                     row.written_ms,
                     row.expires_ms,
                     (row.event.change == Change::Put).then_some(&*record.value),
@@ -281,10 +299,19 @@ impl LogFile {
         read().map_err(self.error("read"))
     }
 
-    /// Values of several revisions at one moment; `None` when compaction took any of them.
-    pub(super) fn values(&self, revisions: &[Revision]) -> Result<Option<Vec<Bytes>>, StoreError> {
+    /// Values of several revisions at one moment, but those `known`; `None` when compaction took any of them.
+    pub(super) fn values(
+        &self,
+        revisions: &[Revision],
+        known: &HashMap<Revision, Bytes>,
+    ) -> Result<Option<Vec<Bytes>>, StoreError> {
         let snapshot = self.connection.unchecked_transaction().map_err(self.error("read"))?;
-        let values = revisions.iter().map(|revision| self.value(*revision)).collect();
+        let value = |revision| {
+            known
+                .get(revision)
+                .map_or_else(|| self.value(*revision), |value| Ok(Some(value.clone())))
+        };
+        let values = revisions.iter().map(value).collect();
         drop(snapshot);
         values
     }
@@ -368,14 +395,15 @@ fn blob(row: &Row<'_>, column: usize) -> Result<Bytes, rusqlite::Error> {
     Ok(value.map(Bytes::copy_from_slice).unwrap_or_default())
 }
 
-/// Makes the file and its directory for the owner's eyes only: Secrets are in it. The files that SQLite
-/// puts beside it take over its mode.
+/// Makes a directory for the owner's eyes only: Secrets come into it.
+pub(super) fn create_directory(directory: &Path) -> Result<(), StoreError> {
+    let mut builder = fs::DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(directory);
+    made.map_err(|error| describe_io(directory, "create", &error))
+}
+
+/// Makes the file likewise. The files that SQLite puts beside it take over its mode.
 fn create_private(path: &Path) -> Result<(), StoreError> {
-    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        let mut builder = fs::DirBuilder::new();
-        let made = builder.recursive(true).mode(0o700).create(directory);
-        made.map_err(|error| describe_io(directory, "create", &error))?;
-    }
     let mut options = fs::OpenOptions::new();
     let opened = options
         .read(true)

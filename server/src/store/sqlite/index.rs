@@ -159,6 +159,12 @@ impl Index {
         self.oldest = self.oldest.max(oldest.min(self.revision));
     }
 
+    /// Continues at `revision`, with no history before it.
+    pub(super) fn skip_to(&mut self, revision: Revision) {
+        self.revision = revision;
+        self.raise_oldest(revision);
+    }
+
     /// From which revision on history should be kept, given its bounds. It is raised in steps of an
     /// eighth of the bound, so that compaction is rare.
     pub(super) fn desired_oldest(&self, now_ms: u64, time: Duration, bytes: u64) -> Revision {

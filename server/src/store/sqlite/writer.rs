@@ -2,7 +2,8 @@
 //!
 //! It takes all writes that wait, decides each against the index, commits those that hold as one
 //! transaction (so they share its fsync), and only then makes them visible: index, watchers, answers,
-//! in this order. Between groups it deletes keys whose time has come and compacts, in small steps.
+//! in this order. A group of relaxed writes only goes to the `relaxed` file, and into the log with the
+//! next transaction. Between groups it deletes keys whose time has come and compacts, in small steps.
 //!
 //! It sleeps on the queue's condition variable, until a write comes or the next key expires.
 
@@ -18,8 +19,9 @@ use tokio::sync::{broadcast, oneshot};
 use super::file::LogFile;
 use super::file::LogRow;
 use super::index::{Version, duration_ms};
+use super::relaxed::{RelaxedFile, WAITING_ROWS};
 use super::{Core, Group, SqliteOptions};
-use crate::store::{Change, Event, Expect, Put, Record, Revision, StoreError};
+use crate::store::{Change, Durability, Event, Expect, Put, Record, Revision, StoreError};
 
 /// At most so many writes share a transaction, so that none waits long for the others.
 const GROUP_WRITES: usize = 1024;
@@ -129,6 +131,8 @@ impl Answer {
 #[derive(Default)]
 struct Staged {
     rows: Vec<LogRow>,
+    /// Whether the log must have them before they are acknowledged.
+    synced: bool,
     /// The last row of each key in the group.
     latest: HashMap<Arc<str>, usize>,
     answers: Vec<Answer>,
@@ -142,6 +146,7 @@ type Expiry = Reverse<(u64, Revision, Arc<str>)>;
 /// See the module.
 pub(super) struct Writer {
     file: LogFile,
+    relaxed: RelaxedFile,
     core: Arc<Core>,
     live: broadcast::Sender<Group>,
     queue: Arc<Queue>,
@@ -156,7 +161,7 @@ pub(super) struct Writer {
 impl Writer {
     /// A writer over an index that was read from `file`.
     pub(super) fn new(
-        file: LogFile,
+        (file, relaxed): (LogFile, RelaxedFile),
         core: Arc<Core>,
         live: broadcast::Sender<Group>,
         queue: Arc<Queue>,
@@ -167,6 +172,7 @@ impl Writer {
         let expiries = expiries.map(Reverse).collect();
         Self {
             file,
+            relaxed,
             core,
             live,
             queue,
@@ -189,6 +195,14 @@ impl Writer {
             self.settle(staged);
             self.tidy();
         }
+        self.finish();
+    }
+
+    /// Leaves nothing to recover.
+    fn finish(&mut self) {
+        if let Err(error) = self.commit(|file| file.set_meta("clean", true)) {
+            tracing::warn!("{error}");
+        }
     }
 
     /// How long the writer may sleep.
@@ -203,7 +217,10 @@ impl Writer {
     fn stage(&self, staged: &mut Staged, request: Request) {
         let answer = match request {
             Request::Put(put, to) => Answer::Put(to, self.stage_put(staged, put)),
-            Request::Delete(key, expect, to) => Answer::Delete(to, self.stage_delete(staged, &key, expect)),
+            Request::Delete(key, expect, to) => {
+                staged.synced = true;
+                Answer::Delete(to, self.stage_delete(staged, &key, expect))
+            }
             Request::Compact(oldest, to) => Answer::Compact(to, self.compact_to(oldest)),
         };
         staged.answers.push(answer);
@@ -227,11 +244,8 @@ impl Writer {
             record: record.clone(),
             previous,
         };
-        staged.push(LogRow {
-            event,
-            written_ms,
-            expires_ms,
-        });
+        staged.push(event, written_ms, expires_ms);
+        staged.synced |= put.durability == Durability::Synced;
         Ok(record)
     }
 
@@ -250,11 +264,7 @@ impl Writer {
             record,
             previous: Some(previous.clone()),
         };
-        staged.push(LogRow {
-            event,
-            written_ms: now_ms(),
-            expires_ms: None,
-        });
+        staged.push(event, now_ms(), None);
         Ok((previous, revision))
     }
 
@@ -286,11 +296,14 @@ impl Writer {
         };
         let key = key.clone();
         drop(index);
-        // Only this thread compacts, so the row of a current version is there.
-        let value = self
-            .file
-            .value(version.revision)?
-            .ok_or_else(|| self.missing(version.revision))?;
+        let value = match self.core.waiting_value(version.revision) {
+            Some(value) => value,
+            // Only this thread compacts, so the row of a current version is there.
+            None => self
+                .file
+                .value(version.revision)?
+                .ok_or_else(|| self.missing(version.revision))?,
+        };
         Ok(Some(Record {
             key,
             value,
@@ -310,7 +323,7 @@ impl Writer {
         self.core.index.read().revision() + staged.rows.len() as u64 + 1
     }
 
-    /// Deletes what is due, through the ordinary path.
+    /// Deletes what is due, through the ordinary path. Relaxed: a deletion that is lost is due again.
     fn stage_expired(&mut self, staged: &mut Staged) {
         let now_ms = now_ms();
         while let Some(Reverse((due_ms, ..))) = self.expiries.peek()
@@ -331,13 +344,13 @@ impl Writer {
     /// Commits a group, shows it, answers it.
     fn settle(&mut self, staged: Staged) {
         let Staged {
-            rows, answers, expired, ..
+            rows,
+            answers,
+            expired,
+            synced,
+            ..
         } = staged;
-        let written = if rows.is_empty() {
-            Ok(())
-        } else {
-            self.file.transaction(|file| file.append(rows.iter()))
-        };
+        let written = self.write(&rows, synced);
         match &written {
             Ok(()) => self.publish(rows),
             Err(error) => {
@@ -354,6 +367,34 @@ impl Writer {
         for answer in answers {
             answer.send(written.as_ref().err());
         }
+    }
+
+    fn write(&mut self, rows: &[LogRow], synced: bool) -> Result<(), StoreError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let room = self.core.waiting.read().len() + rows.len() <= WAITING_ROWS;
+        if !synced && room && self.relaxed.append(rows)? {
+            self.core.waiting.write().extend_from_slice(rows);
+            return Ok(());
+        }
+        self.commit(|file| file.append(rows.iter()))
+    }
+
+    /// A durable transaction. It takes along the relaxed rows that wait.
+    fn commit(&mut self, work: impl FnOnce(&LogFile) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        let waiting = self.core.waiting.read();
+        self.file.transaction(|file| {
+            file.append(waiting.iter())?;
+            work(file)
+        })?;
+        let any = !waiting.is_empty();
+        drop(waiting);
+        if any {
+            *self.core.waiting.write() = Vec::new();
+            self.relaxed.reset();
+        }
+        Ok(())
     }
 
     fn publish(&mut self, rows: Vec<LogRow>) {
@@ -414,7 +455,7 @@ impl Writer {
     }
 
     fn compact_step(&mut self, removable: &[Revision], oldest: Revision) -> Result<(), StoreError> {
-        self.file.transaction(|file| {
+        self.commit(|file| {
             file.set_meta("oldest", oldest)?;
             file.remove(removable)
         })?;
@@ -433,9 +474,15 @@ impl Drop for Writer {
 }
 
 impl Staged {
-    fn push(&mut self, row: LogRow) {
-        self.latest.insert(row.event.record.key.clone(), self.rows.len());
-        self.rows.push(row);
+    fn push(&mut self, event: Event, written_ms: u64, expires_ms: Option<u64>) {
+        self.latest.insert(event.record.key.clone(), self.rows.len());
+        let previous = event.previous.as_ref().map_or(0, |previous| previous.mod_revision);
+        self.rows.push(LogRow {
+            event,
+            previous,
+            written_ms,
+            expires_ms,
+        });
     }
 }
 
