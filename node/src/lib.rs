@@ -1,6 +1,7 @@
 //! The node agent: container runtime, pod network, Services, DNS and the kubelet.
 
 pub mod containerd;
+pub mod dns;
 pub mod images;
 pub mod network;
 pub mod proxy;

@@ -82,7 +82,7 @@ impl Ruleset {
             .keys()
             .filter(|name| !new.chains.contains_key(*name))
             .collect();
-        let changed = |name: &Box<str>, rules: &Vec<Box<str>>| {
+        let changed = |name: &str, rules: &[Box<str>]| {
             old.chains.get(name).is_some_and(|before| before != rules)
                 || changed_sets
                     .iter()
