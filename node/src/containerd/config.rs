@@ -53,7 +53,7 @@ impl Config {
         ));
         line(format_args!("\n[{cri}]\nsandbox_image = {PAUSE:?}"));
         line(format_args!(
-            "stream_server_address = \"127.0.0.1\"\nstream_server_port = \"0\""
+            "netns_mounts_under_state_dir = true\nstream_server_address = \"127.0.0.1\"\nstream_server_port = \"0\""
         ));
         line(format_args!(
             "enable_unprivileged_ports = true\nenable_unprivileged_icmp = true"
