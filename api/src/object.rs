@@ -55,6 +55,23 @@ pub fn splice_revision(canonical: &[u8], revision: u64) -> Bytes {
     out.freeze()
 }
 
+/// Replaces the `resourceVersion` that [`splice_revision`] put in.
+pub fn replace_revision(spliced: &[u8], revision: u64) -> Bytes {
+    const ENTRY: &[u8] = b"\"resourceVersion\":\"";
+    let start = memchr::memmem::find(spliced, METADATA).map(|at| at + METADATA.len());
+    let Some(start) = start.filter(|&at| spliced[at..].starts_with(ENTRY)) else {
+        return splice_revision(spliced, revision);
+    };
+    let digits = start + ENTRY.len();
+    let end = memchr::memchr(b'"', &spliced[digits..]).map_or(digits, |length| digits + length);
+    let revision = revision.to_string();
+    let mut out = BytesMut::with_capacity(spliced.len() + revision.len());
+    out.extend_from_slice(&spliced[..digits]);
+    out.extend_from_slice(revision.as_bytes());
+    out.extend_from_slice(&spliced[end..]);
+    out.freeze()
+}
+
 fn separate(out: &mut Vec<u8>) {
     if out.last() != Some(&b'{') {
         out.push(b',');
@@ -125,7 +142,9 @@ mod tests {
         let Value::Object(object) = object else {
             panic!("an object")
         };
-        assert_eq!(splice_revision(&encode(&object), 7), expect.as_bytes());
+        let spliced = splice_revision(&encode(&object), 7);
+        assert_eq!(spliced, expect.as_bytes());
+        assert_eq!(replace_revision(&splice_revision(&encode(&object), 12), 7), spliced);
     }
 
     #[test]

@@ -167,6 +167,8 @@ pub struct ApiError {
     pub message: String,
     /// `details`, when there are any.
     pub details: Option<Box<Value>>,
+    /// Token with which a list that cannot go on consistently may go on nevertheless.
+    pub continue_token: Option<Box<str>>,
 }
 
 /// Result of anything that answers a request.
@@ -180,6 +182,7 @@ impl ApiError {
             reason,
             message: message.into(),
             details: None,
+            continue_token: None,
         }
     }
 
@@ -243,24 +246,28 @@ impl ApiError {
 
     /// 422: fields are wrong; each becomes a cause.
     pub fn invalid(resource: &Resource, name: &str, errors: &[FieldError]) -> Self {
+        Self::invalid_kind(&resource.kind, &resource.group, name, errors)
+    }
+
+    /// 422 about an object of a kind that has no row.
+    pub fn invalid_kind(kind: &str, group: &str, name: &str, errors: &[FieldError]) -> Self {
         let all: Vec<_> = errors.iter().map(ToString::to_string).collect();
         let list = match all.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
         };
-        let kind = if resource.group.is_empty() {
-            resource.kind.to_string()
-        } else {
-            format!("{}.{}", resource.kind, resource.group)
+        let qualified = match group {
+            "" => kind.to_owned(),
+            group => format!("{kind}.{group}"),
         };
-        let mut error = Self::new(422, "Invalid", format!("{kind} {name:?} is invalid: {list}"));
+        let mut error = Self::new(422, "Invalid", format!("{qualified} {name:?} is invalid: {list}"));
         let causes: Vec<_> = errors
             .iter()
             .map(|e| json!({"reason": e.kind.reason(), "message": e.message(), "field": e.field}))
             .collect();
-        let mut details = json!({"name": name, "kind": resource.kind, "causes": causes});
-        if !resource.group.is_empty() {
-            details["group"] = resource.group.as_ref().into();
+        let mut details = json!({"name": name, "kind": kind, "causes": causes});
+        if !group.is_empty() {
+            details["group"] = group.into();
         }
         error.details = Some(Box::new(details));
         error
@@ -328,6 +335,24 @@ impl ApiError {
         }
     }
 
+    /// 504: the server did not reach this resourceVersion in time.
+    pub fn version_too_large(wanted: u64, current: u64) -> Self {
+        let cause = json!({"reason": "ResourceVersionTooLarge", "message": "Too large resource version"});
+        Self {
+            details: Some(Box::new(json!({"causes": [cause], "retryAfterSeconds": 1}))),
+            ..Self::new(
+                504,
+                "Timeout",
+                format!("Too large resource version: {wanted}, current: {current}"),
+            )
+        }
+    }
+
+    /// 422 about the options of a request, such as `ListOptions`.
+    pub fn invalid_options(kind: &str, errors: &[FieldError]) -> Self {
+        Self::invalid_kind(kind, "meta.k8s.io", "", errors)
+    }
+
     /// 500: our fault.
     pub fn internal(error: impl std::fmt::Display) -> Self {
         let details = Some(Box::new(json!({"causes": [{"message": error.to_string()}]})));
@@ -355,6 +380,9 @@ impl ApiError {
         });
         if let Some(details) = &self.details {
             status["details"] = (**details).clone();
+        }
+        if let Some(token) = &self.continue_token {
+            status["metadata"]["continue"] = (**token).into();
         }
         status
     }

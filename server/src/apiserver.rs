@@ -1,11 +1,144 @@
 //! The one HTTP pipeline, a file per stage.
 //!
-//! A request passes: limits, authentication, resolution of its path into [`request::Request`] terms,
-//! authorization, decoding, defaulting, admission, validation, the store. Handlers are per verb.
+//! A request passes: [`limits`], [`authentication`], resolution of its path into [`request`] terms,
+//! [`authorization`], and then the handler of its verb, a file each. Writes go on through decoding,
+//! defaulting, [`admission`], validation and the store in [`write`].
+//!
+//! [`ApiServer`] is the whole of it as one [`tower`] service: listeners serve it to the network, and
+//! in-process clients call it directly with their identity as a request extension.
+//!
+//! Invariant: no handler knows a kind. What differs between kinds is in the registry's rows, in
+//! `kinds`, and in the table of [`special`] subresources.
 
 pub mod admission;
 pub mod authentication;
 pub mod authorization;
+pub mod call;
+mod create;
+pub mod decode;
+mod delete;
+pub mod discovery;
 #[cfg(test)]
 mod fake;
+mod get;
+mod gzip;
+mod health;
+mod limits;
+mod list;
 pub mod listener;
+pub mod meta;
+pub mod metrics;
+pub mod negotiation;
+mod patch;
+mod pipeline;
+pub mod query;
+pub mod request;
+pub mod response;
+mod scale;
+pub mod special;
+mod update;
+mod view;
+mod watch;
+pub mod write;
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use http::{Request, Response};
+use mizzen_api::resource::Registry;
+use parking_lot::RwLock;
+
+use crate::cache::Cache;
+use crate::store::Store;
+
+use admission::Admission;
+use authentication::Authenticator;
+use authorization::{Attributes, Authorizer, Decision};
+use limits::Limits;
+use metrics::Metrics;
+
+use crate::identity::User;
+
+/// What an API server is made of.
+pub struct Parts {
+    /// Where objects are kept.
+    pub store: Arc<dyn Store>,
+    /// Where they are read from.
+    pub cache: Arc<Cache>,
+    /// Which resources there are at first.
+    pub registry: Registry,
+    /// Asked in turn who sent a request.
+    pub authenticators: Vec<Arc<dyn Authenticator>>,
+    /// Asked in turn whether that user may do it; none of them having an opinion means no.
+    pub authorizers: Vec<Arc<dyn Authorizer>>,
+    /// The admission chain.
+    pub admission: Vec<Arc<dyn Admission>>,
+}
+
+/// The API server: the pipeline and all it needs.
+pub struct ApiServer {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) cache: Arc<Cache>,
+    registry: RwLock<Arc<Registry>>,
+    authenticators: Vec<Arc<dyn Authenticator>>,
+    authorizers: Vec<Arc<dyn Authorizer>>,
+    pub(crate) admission: Vec<Arc<dyn Admission>>,
+    pub(crate) metrics: Metrics,
+    limits: Limits,
+}
+
+impl std::fmt::Debug for ApiServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ApiServer")
+            .field("cache", &self.cache)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ApiServer {
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Arc<Self> {
+        Arc::new(Self {
+            store: parts.store,
+            cache: parts.cache,
+            registry: RwLock::new(Arc::new(parts.registry)),
+            authenticators: parts.authenticators,
+            authorizers: parts.authorizers,
+            admission: parts.admission,
+            metrics: Metrics::default(),
+            limits: Limits::default(),
+        })
+    }
+
+    /// The resources that are served now.
+    pub fn registry(&self) -> Arc<Registry> {
+        self.registry.read().clone()
+    }
+
+    /// Decides whether a user may do something: the first authorizer with an opinion says it.
+    pub async fn authorize(&self, user: &User, attributes: &Attributes) -> Decision {
+        let mut reasons = Vec::new();
+        for authorizer in &self.authorizers {
+            match authorizer.authorize(user, attributes).await {
+                Decision::NoOpinion(reason) if reason.is_empty() => {}
+                Decision::NoOpinion(reason) => reasons.push(reason),
+                decision => return decision,
+            }
+        }
+        Decision::NoOpinion(reasons.join("\n"))
+    }
+
+    /// Answers a request. Never fails: errors are answers too.
+    pub async fn handle(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
+        pipeline::handle(self, request).await
+    }
+
+    /// The server as what listeners serve.
+    pub fn router(self: &Arc<Self>) -> axum::Router {
+        let server = self.clone();
+        axum::Router::new().fallback(move |request: Request<Body>| server.clone().handle(request))
+    }
+}
+
+#[cfg(test)]
+mod tests;

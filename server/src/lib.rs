@@ -6,6 +6,7 @@
 pub mod apiserver;
 pub mod bootstrap;
 pub mod cache;
+pub mod control_plane;
 pub mod controllers;
 pub mod identity;
 pub mod kinds;

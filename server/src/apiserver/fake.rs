@@ -44,6 +44,7 @@ impl Fake {
             name: key.2.as_str().into(),
             labels: Box::default(),
             fields: Box::default(),
+            shape: Arc::default(),
         };
         let revision = state.revision;
         state.changes.insert(key.0.clone(), revision);

@@ -365,6 +365,7 @@ mod tests {
             name: "other".into(),
             labels: Box::default(),
             fields: Box::default(),
+            shape: Arc::default(),
         };
         let range = "10.43.0.0/24".parse().expect("a range");
         ServiceAddresses::new(Arc::new(Fixed(vec![Arc::new(entry)])), range, 30000..=30002)

@@ -1,0 +1,138 @@
+//! A request that was let in, as handlers see it.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use http::request::Parts;
+use http::{Response, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use mizzen_api::resource::Resource;
+use mizzen_api::status::{ApiError, ApiResult};
+use parking_lot::Mutex;
+
+use crate::cache::{CacheError, Filter, collection_prefix, object_key};
+use crate::identity::User;
+use crate::store::StoreError;
+
+use super::ApiServer;
+use super::negotiation::Accept;
+use super::query::Query;
+use super::request::RequestInfo;
+use super::response;
+
+/// Largest body that is read, as upstream.
+pub const BODY_MAX_BYTES: usize = 3 << 20;
+
+/// A request for a resource after authentication and authorization.
+pub struct Call {
+    /// The server.
+    pub server: Arc<ApiServer>,
+    /// Who asks.
+    pub user: User,
+    /// What for.
+    pub info: RequestInfo,
+    /// Row of the resource.
+    pub resource: Arc<Resource>,
+    /// Parameters.
+    pub query: Query,
+    /// Form of the answer.
+    pub accept: Accept,
+    /// Head of the request.
+    pub parts: Parts,
+    pub(super) warnings: Mutex<Vec<String>>,
+}
+
+impl Call {
+    /// Namespace of the request; empty for cluster scope or all namespaces.
+    pub fn namespace(&self) -> &str {
+        // Upstream counts a Namespace as lying in itself, for authorization; keys do not.
+        if self.resource.namespaced() {
+            &self.info.attributes.namespace
+        } else {
+            ""
+        }
+    }
+
+    /// Name of the object; empty for a collection.
+    pub fn name(&self) -> &str {
+        &self.info.attributes.name
+    }
+
+    /// Subresource; may be empty.
+    pub fn subresource(&self) -> &str {
+        &self.info.attributes.subresource
+    }
+
+    /// Prefix of the keys of the resource.
+    pub fn prefix(&self) -> String {
+        collection_prefix(&self.resource)
+    }
+
+    /// Key of an object in the request's namespace.
+    pub fn key(&self, name: &str) -> String {
+        object_key(&self.resource, self.namespace(), name)
+    }
+
+    /// Tells the client something in a `Warning` header.
+    pub fn warn(&self, warning: impl Into<String>) {
+        let warning = warning.into();
+        let mut warnings = self.warnings.lock();
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+
+    /// An object as the answer.
+    pub fn object(&self, code: StatusCode, json: &Bytes) -> ApiResult<Response<Body>> {
+        let json = super::view::object(self, json)?;
+        response::document(self.accept, code, json)
+    }
+
+    /// What the selectors in the query select.
+    pub fn filter(&self) -> ApiResult<Filter> {
+        use mizzen_api::selector::{FieldSelector, LabelSelector};
+        let labels = LabelSelector::parse(self.query.get("labelSelector"))
+            .map_err(|why| ApiError::bad_request(format!("unable to parse requirement: {why}")))?;
+        let fields = FieldSelector::parse(self.query.get("fieldSelector")).map_err(ApiError::bad_request)?;
+        if let Some(field) = fields.unsupported_field(&self.resource) {
+            return Err(ApiError::bad_request(format!("field label not supported: {field}")));
+        }
+        let namespace = self.namespace();
+        Ok(Filter {
+            namespace: (!namespace.is_empty()).then(|| namespace.into()),
+            labels,
+            fields,
+        })
+    }
+
+    /// What a failed read of the cache is to the client.
+    pub fn cache_error(&self, error: CacheError) -> ApiError {
+        match error {
+            CacheError::Expired { oldest } => {
+                ApiError::expired(format!("too old resource version (oldest is {oldest})"))
+            }
+            CacheError::TooLarge { wanted, current } => ApiError::version_too_large(wanted, current),
+            CacheError::Store(error) => self.store_error(error),
+        }
+    }
+
+    /// What a failure of the store is to the client, beside conflicts.
+    pub fn store_error(&self, error: StoreError) -> ApiError {
+        match error {
+            StoreError::Compacted { .. } => ApiError::expired("The resourceVersion for the provided list is too old."),
+            StoreError::Conflict { .. } => ApiError::stale(&self.resource, self.name()),
+            StoreError::Future { current } => ApiError::version_too_large(0, current),
+            StoreError::Lagged | StoreError::Closed => ApiError::unavailable(error.to_string()),
+            StoreError::Engine(_) => ApiError::internal(error),
+        }
+    }
+}
+
+/// Reads a body up to the limit.
+pub async fn read_body(body: Body) -> ApiResult<Bytes> {
+    match Limited::new(body, BODY_MAX_BYTES).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(BODY_MAX_BYTES)),
+        Err(error) => Err(ApiError::bad_request(format!("cannot read the body: {error}"))),
+    }
+}

@@ -1,0 +1,286 @@
+//! The stages that every request passes, in order.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use futures::FutureExt;
+use http::header::HeaderValue;
+use http::{Request, Response};
+use mizzen_api::status::{ApiError, ApiResult};
+use parking_lot::Mutex;
+
+use super::authorization::{Attributes, Decision};
+use super::call::Call;
+use super::limits::Permit;
+use super::negotiation::Accept;
+use super::query::Query;
+use super::request::RequestInfo;
+use super::{ApiServer, create, delete, discovery, get, health, list, patch, response, scale, special, update, watch};
+use crate::identity::User;
+
+/// How long a request that is not a stream may take, as upstream.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Passes a request through the pipeline.
+pub(super) async fn handle(server: Arc<ApiServer>, request: Request<Body>) -> Response<Body> {
+    let began = Instant::now();
+    let query = Query::parse(request.uri().query());
+    let info = RequestInfo::resolve(request.method(), request.uri().path(), &query);
+    let summary = info.clone();
+    let errors = Accept::negotiate(request.headers(), &query, false).unwrap_or_default();
+
+    let answer = AssertUnwindSafe(admit(server.clone(), info, query, request))
+        .catch_unwind()
+        .await;
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(panic) => {
+            tracing::error!(path = %summary.attributes.path, panic = panic_text(&*panic), "a request panicked");
+            Err(ApiError::internal(
+                "This request caused apiserver to panic. Look in the logs for details.",
+            ))
+        }
+    };
+    let mut response = answer.unwrap_or_else(|error| response::error(errors, &error));
+    let id = uuid::Uuid::new_v4().to_string();
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert("audit-id", id);
+    }
+    let code = response.status().as_u16();
+    server.metrics.record(&summary, code, began.elapsed());
+    tracing::debug!(
+        verb = summary.attributes.verb,
+        path = summary.attributes.path,
+        code,
+        elapsed_us = began.elapsed().as_micros() as u64,
+        "request"
+    );
+    response
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("unknown")
+}
+
+async fn admit(
+    server: Arc<ApiServer>,
+    info: RequestInfo,
+    query: Query,
+    request: Request<Body>,
+) -> ApiResult<Response<Body>> {
+    let permit = server.limits.enter(&info)?;
+    let in_flight = server.metrics.in_flight(info.is_read_only());
+    let (parts, body) = request.into_parts();
+    let user = authenticate(&server, &parts).await?;
+    if let Some(denied) = deny(&server, &user, &info.attributes).await {
+        return Err(denied);
+    }
+    let long_running = info.is_long_running();
+    let work = dispatch(server, user, info, query, parts, body);
+    let response = if long_running {
+        // Streams count only until they begin.
+        work.await?
+    } else {
+        tokio::time::timeout(REQUEST_TIMEOUT, work)
+            .await
+            .map_err(|_| ApiError::timeout("request did not complete within the allotted timeout"))??
+    };
+    drop::<Permit>(permit);
+    drop(in_flight);
+    Ok(response)
+}
+
+async fn authenticate(server: &ApiServer, parts: &http::request::Parts) -> ApiResult<User> {
+    if let Some(user) = parts.extensions.get::<User>() {
+        return Ok(user.clone());
+    }
+    for authenticator in &server.authenticators {
+        if let Some(user) = authenticator.authenticate(parts).await? {
+            return Ok(user);
+        }
+    }
+    Ok(User::anonymous())
+}
+
+async fn deny(server: &ApiServer, user: &User, attributes: &Attributes) -> Option<ApiError> {
+    match server.authorize(user, attributes).await {
+        Decision::Allow(_) => None,
+        Decision::Deny(reason) | Decision::NoOpinion(reason) => Some(forbidden(user, attributes, &reason)),
+    }
+}
+
+/// The refusal in upstream's words.
+pub(super) fn forbidden(user: &User, attributes: &Attributes, reason: &str) -> ApiError {
+    let Attributes {
+        verb,
+        group,
+        resource,
+        subresource,
+        namespace,
+        name,
+        path,
+        ..
+    } = attributes;
+    let because = if reason.is_empty() {
+        String::new()
+    } else {
+        format!(": {reason}")
+    };
+    let user = &user.name;
+    if resource.is_empty() {
+        let message = format!("forbidden: User {user:?} cannot {verb} path {path:?}{because}");
+        let mut error = ApiError::forbidden(message);
+        error.details = Some(Box::new(serde_json::json!({})));
+        return error;
+    }
+    let qualified = if group.is_empty() {
+        resource.clone()
+    } else {
+        format!("{resource}.{group}")
+    };
+    let whole = if subresource.is_empty() {
+        resource.clone()
+    } else {
+        format!("{resource}/{subresource}")
+    };
+    let at = if namespace.is_empty() || (resource == "namespaces" && group.is_empty() && name.is_empty()) {
+        "at the cluster scope".to_owned()
+    } else {
+        format!("in the namespace {namespace:?}")
+    };
+    let what = if name.is_empty() {
+        qualified
+    } else {
+        format!("{qualified} {name:?}")
+    };
+    let message = format!(
+        "{what} is forbidden: User {user:?} cannot {verb} resource {whole:?} in API group {group:?} {at}{because}"
+    );
+    let mut details = serde_json::json!({"kind": resource});
+    for (key, value) in [("name", name), ("group", group)] {
+        if !value.is_empty() {
+            details[key] = value.as_str().into();
+        }
+    }
+    let mut error = ApiError::forbidden(message);
+    error.details = Some(Box::new(details));
+    error
+}
+
+async fn dispatch(
+    server: Arc<ApiServer>,
+    user: User,
+    info: RequestInfo,
+    query: Query,
+    parts: http::request::Parts,
+    body: Body,
+) -> ApiResult<Response<Body>> {
+    let attributes = &info.attributes;
+    let resource = server
+        .registry()
+        .by_path(&attributes.group, &attributes.version, &attributes.resource)
+        .cloned();
+    let Some(resource) = resource.filter(|_| info.is_resource) else {
+        return outside(&server, &info, &query, &parts).await;
+    };
+    let special = special::find(&resource, &attributes.subresource);
+    // Bytes that are not ours (logs, proxied answers) are not ours to negotiate.
+    let accept = match special {
+        Some(row) if row.raw => Accept::default(),
+        _ => Accept::negotiate(&parts.headers, &query, true)?,
+    };
+    let call = Arc::new(Call {
+        server,
+        user,
+        info,
+        resource,
+        query,
+        accept,
+        parts,
+        warnings: Mutex::default(),
+    });
+    check_path(&call)?;
+    let mut response = match special {
+        Some(row) => (row.handler)(call.clone(), body).await?,
+        None => generic(&call, body).await?,
+    };
+    response::add_warnings(&mut response, &call.warnings.lock());
+    Ok(response)
+}
+
+/// Whether the path fits the resource's scope and the verb is served there.
+fn check_path(call: &Call) -> ApiResult<()> {
+    let attributes = &call.info.attributes;
+    let namespaced = call.resource.namespaced();
+    let in_namespace = !attributes.namespace.is_empty();
+    let is_namespaces = call.resource.group.is_empty() && call.resource.plural == "namespaces";
+    if in_namespace && !namespaced && !is_namespaces {
+        return Err(ApiError::no_such_path());
+    }
+    let collection_everywhere = matches!(&*attributes.verb, "list" | "watch");
+    if namespaced && !in_namespace && !collection_everywhere {
+        let review = call.resource.storage.is_none();
+        return Err(if attributes.name.is_empty() && !review {
+            ApiError::method_not_allowed()
+        } else {
+            ApiError::no_such_path()
+        });
+    }
+    if attributes.subresource.is_empty() {
+        if !call.resource.allows(&attributes.verb) || (attributes.verb == "create" && !attributes.name.is_empty()) {
+            return Err(ApiError::method_not_allowed());
+        }
+        return Ok(());
+    }
+    let Some(row) = call.resource.subresource(&attributes.subresource) else {
+        return Err(ApiError::no_such_path());
+    };
+    if !row.verbs.iter().any(|verb| *verb == attributes.verb) {
+        return Err(ApiError::method_not_allowed());
+    }
+    Ok(())
+}
+
+async fn generic(call: &Arc<Call>, body: Body) -> ApiResult<Response<Body>> {
+    let attributes = &call.info.attributes;
+    match (&*attributes.verb, &*attributes.subresource) {
+        ("get", "") | ("get", "status") => get::get(call).await,
+        ("list", "") => list::list(call).await,
+        ("watch", "") => watch::watch(call).await,
+        ("create", "") => create::create(call, body).await,
+        ("update", "" | "status") => update::update(call, body).await,
+        ("patch", "" | "status") => patch::patch(call, body).await,
+        ("delete", "") => delete::delete(call, body).await,
+        ("deletecollection", "") => delete::delete_collection(call, body).await,
+        ("get" | "update" | "patch", "scale") => scale::scale(call, body).await,
+        (_, subresource) => Err(ApiError::new(
+            501,
+            "NotImplemented",
+            format!(
+                "{} of {}/{subresource} is not built yet",
+                attributes.verb, attributes.resource
+            ),
+        )),
+    }
+}
+
+/// Answers to what is not a resource: discovery, health, metrics, OpenAPI.
+async fn outside(
+    server: &Arc<ApiServer>,
+    info: &RequestInfo,
+    query: &Query,
+    parts: &http::request::Parts,
+) -> ApiResult<Response<Body>> {
+    if let Some(answer) = discovery::answer(server, parts, query)? {
+        return Ok(answer);
+    }
+    if let Some(answer) = health::answer(server, &info.attributes.path, query).await {
+        return Ok(answer);
+    }
+    Err(ApiError::no_such_path())
+}

@@ -1,0 +1,118 @@
+//! The whole pipeline over a real store, as kube's client and as raw HTTP see it.
+
+mod crud;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::body::Body;
+use http::Request;
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use super::authorization::{Attributes, Authorizer, Decision};
+use crate::control_plane::{Config, ControlPlane, Gates};
+use crate::identity::{MASTERS, User};
+use crate::store::sqlite::{SqliteOptions, SqliteStore};
+
+struct AllowMasters;
+
+#[async_trait]
+impl Authorizer for AllowMasters {
+    async fn authorize(&self, user: &User, _: &Attributes) -> Decision {
+        if user.in_group(MASTERS) {
+            Decision::Allow(String::new())
+        } else {
+            Decision::NoOpinion(String::new())
+        }
+    }
+}
+
+/// A control plane of its own, gone when dropped.
+struct World {
+    plane: ControlPlane,
+    admin: User,
+    stop: CancellationToken,
+    _directory: TempDir,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl World {
+    async fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = SqliteStore::open(&directory.path().join("state.db"), SqliteOptions::default()).expect("a store");
+        let config = Config {
+            store: Arc::new(store),
+            gates: Box::new(|_| Gates {
+                authorizers: vec![Arc::new(AllowMasters)],
+                ..Gates::default()
+            }),
+        };
+        let stop = CancellationToken::new();
+        let plane = ControlPlane::start(config, stop.clone()).await.expect("it starts");
+        Self {
+            plane,
+            admin: User::new("admin", [MASTERS]),
+            stop,
+            _directory: directory,
+        }
+    }
+
+    fn client(&self) -> kube::Client {
+        self.plane.client(self.admin.clone())
+    }
+
+    /// Sends a request as the administrator; a JSON body unless the path says otherwise.
+    async fn send(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+        let content_type = match method {
+            "PATCH" if body.is_array() => "application/json-patch+json",
+            "PATCH" => "application/merge-patch+json",
+            _ => "application/json",
+        };
+        let bytes = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", content_type);
+        let (code, _, bytes) = self.raw(request.body(Body::from(bytes)).expect("a request")).await;
+        let value =
+            serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into());
+        (code, value)
+    }
+
+    async fn raw(&self, mut request: Request<Body>) -> (u16, http::HeaderMap, Vec<u8>) {
+        request.extensions_mut().insert(self.admin.clone());
+        let response = self.plane.server().clone().handle(request).await;
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.expect("a body").to_bytes();
+        (parts.status.as_u16(), parts.headers, bytes.into())
+    }
+
+    /// Sends a request and shows its code and, of a Status, what it says, else what `show` picks.
+    async fn shown(&self, method: &str, path: &str, body: Value, show: &[&str]) -> String {
+        let (code, answer) = self.send(method, path, body).await;
+        if answer["kind"] == "Status" && answer["status"] == "Failure" {
+            return format!(
+                "{code} {}: {}",
+                answer["reason"].as_str().unwrap_or("-"),
+                answer["message"].as_str().unwrap_or("-")
+            );
+        }
+        let picked: Vec<_> = show
+            .iter()
+            .map(|pointer| answer.pointer(pointer).unwrap_or(&Value::Null).to_string())
+            .collect();
+        format!("{code} {}", picked.join(" ")).trim_end().to_owned()
+    }
+}
