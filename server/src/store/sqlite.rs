@@ -7,6 +7,8 @@
 //!
 //! Invariants: what is announced or answered is committed; nothing is announced after it was answered.
 
+#[cfg(test)]
+mod crash;
 mod file;
 mod index;
 mod relaxed;

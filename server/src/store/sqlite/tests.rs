@@ -55,7 +55,7 @@ fn relaxed(name: &str, value: &str) -> Put {
 }
 
 /// A copy of the store's files as a crash of the process would leave them.
-fn crashed_copy(from: &Path) -> tempfile::TempDir {
+pub(super) fn crashed_copy(from: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
