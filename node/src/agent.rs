@@ -1,0 +1,123 @@
+//! The agent: one value that assembles and runs everything a node needs.
+//!
+//! Entry point: [`Agent::run`]. Tasks: one per component (containerd's supervisor, the kubelet, and
+//! what the network side adds); they share nothing but the configuration, the client and the stop
+//! token, and the first that fails stops the others.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use k8s_openapi::api::core::v1::Taint;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::containerd::{Containerd, Settings};
+use crate::kubelet::Kubelet;
+use crate::names::Names;
+use crate::services::Services;
+
+/// What a node has to be told. Everything else it finds out by itself.
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    /// The Node object's name; the client's identity must be `system:node:` plus this name.
+    pub node_name: String,
+    /// The address that other nodes and clients reach this node at.
+    pub node_ip: IpAddr,
+    /// Mizzen's data directory; the agent lives in `agent/` below it.
+    pub data_dir: PathBuf,
+    /// The socket of somebody else's containerd; ours is started when there is none.
+    pub runtime_endpoint: Option<PathBuf>,
+    /// Where container logs go (`/var/log/pods`).
+    pub pod_log_dir: PathBuf,
+    /// The node's part of the Pod network, when no controller assigns `spec.podCIDR`.
+    pub pod_cidr: ipnet::IpNet,
+    /// The cluster DNS addresses that Pods are given.
+    pub cluster_dns: Vec<IpAddr>,
+    /// The cluster's DNS domain (`cluster.local`).
+    pub cluster_domain: String,
+    /// The host's resolver configuration, for Pods with `dnsPolicy: Default`.
+    pub resolv_conf: PathBuf,
+    /// The port of the kubelet API, as published in the Node's status.
+    pub kubelet_port: u16,
+    /// Labels to register the node with, beside the usual ones.
+    pub node_labels: BTreeMap<String, String>,
+    /// Taints to register the node with.
+    pub node_taints: Vec<Taint>,
+    /// How many Pods the node takes.
+    pub max_pods: u32,
+    /// The cgroup under which all Pods live (`kubepods`).
+    pub cgroup_root: String,
+}
+
+impl AgentConfig {
+    /// The usual configuration of a node named `node_name`, under `data_dir`.
+    #[must_use]
+    pub fn new(node_name: &str, node_ip: IpAddr, data_dir: PathBuf) -> Self {
+        let names = Names::of(&data_dir);
+        Self {
+            node_name: node_name.to_owned(),
+            node_ip,
+            data_dir,
+            runtime_endpoint: None,
+            pod_log_dir: names.pod_logs,
+            pod_cidr: "10.42.0.0/24".parse().expect("a literal network"),
+            cluster_dns: vec![IpAddr::from([10, 43, 0, 10])],
+            cluster_domain: "cluster.local".to_owned(),
+            resolv_conf: PathBuf::from("/etc/resolv.conf"),
+            kubelet_port: 10250,
+            node_labels: BTreeMap::new(),
+            node_taints: Vec::new(),
+            max_pods: 110,
+            cgroup_root: format!("{}/kubepods", names.cgroup),
+        }
+    }
+
+    /// The agent's part of the data directory.
+    #[must_use]
+    pub fn agent_dir(&self) -> PathBuf {
+        self.data_dir.join("agent")
+    }
+}
+
+/// The node agent.
+pub struct Agent {
+    config: AgentConfig,
+    client: kube::Client,
+}
+
+impl Agent {
+    /// An agent that acts through `client` as the node in `config`.
+    #[must_use]
+    pub fn new(config: AgentConfig, client: kube::Client) -> Self {
+        Self { config, client }
+    }
+
+    /// Runs until `stop` is cancelled. Pods keep running: the next start adopts them.
+    ///
+    /// # Errors
+    /// When a component cannot go on.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let Self { config, client } = self;
+        let settings = Settings {
+            data_dir: config.data_dir.clone(),
+            endpoint: config.runtime_endpoint.clone(),
+        };
+        let socket = settings.socket();
+        let mut components = JoinSet::new();
+        components.spawn(Containerd::new(settings).run(stop.child_token()));
+        let services = Services::default();
+        components.spawn(services.clone().run(client.clone(), stop.child_token()));
+        components.spawn(Kubelet::new(config, client, &socket, services).run(stop.child_token()));
+        let mut outcome = Ok(());
+        while let Some(ended) = components.join_next().await {
+            let ended = ended.map_err(anyhow::Error::from).and_then(|ended| ended);
+            if outcome.is_ok() {
+                outcome = ended;
+            }
+            // One that ends takes the others along; after `stop` they all end by themselves.
+            stop.cancel();
+        }
+        outcome
+    }
+}
