@@ -25,7 +25,10 @@ pub fn program() -> PathBuf {
 /// A client as released, such as `kubectl-1.35`; `tests/run` fetches them.
 pub fn tool(name: &str) -> PathBuf {
     let fetched = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools");
-    std::env::var_os("MIZZEN_TEST_TOOLS").map_or_else(fetched, PathBuf::from).join("bin").join(name)
+    std::env::var_os("MIZZEN_TEST_TOOLS")
+        .map_or_else(fetched, PathBuf::from)
+        .join("bin")
+        .join(name)
 }
 
 /// Whether this process may make containers; tests that need them say so and pass without.
@@ -50,7 +53,12 @@ struct Slot {
 impl Slot {
     fn take() -> Self {
         (0..90u16)
-            .find_map(|number| Some(Self { number, _lock: TcpListener::bind(("127.0.0.1", 21000 + number)).ok()? }))
+            .find_map(|number| {
+                Some(Self {
+                    number,
+                    _lock: TcpListener::bind(("127.0.0.1", 21000 + number)).ok()?,
+                })
+            })
             .expect("fewer than 90 clusters at once")
     }
 }
@@ -74,16 +82,26 @@ impl Cluster {
         let mut cluster = Self::prepare(flags);
         cluster.launch();
         if !flags.contains(&"--disable-agent") {
-            cluster.wait("node to be Ready", |c| c.get("nodes").is_ok_and(|nodes| condition(&nodes["items"][0], "Ready")));
+            cluster.wait("node to be Ready", |c| {
+                c.get("nodes").is_ok_and(|nodes| condition(&nodes["items"][0], "Ready"))
+            });
         }
         cluster
     }
 
     /// A cluster that was not launched yet.
     pub fn prepare(flags: &[&str]) -> Self {
-        let dir = tempfile::Builder::new().prefix("mz").tempdir().expect("a temporary directory");
+        let dir = tempfile::Builder::new()
+            .prefix("mz")
+            .tempdir()
+            .expect("a temporary directory");
         let flags = flags.iter().map(ToString::to_string).collect();
-        Self { slot: Slot::take(), dir, flags, server: None }
+        Self {
+            slot: Slot::take(),
+            dir,
+            flags,
+            server: None,
+        }
     }
 
     /// Port of the API.
@@ -118,7 +136,11 @@ impl Cluster {
 
     /// Starts the server and waits until it answers.
     pub fn launch(&mut self) {
-        let log = File::options().create(true).append(true).open(self.log()).expect("a log file");
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log())
+            .expect("a log file");
         let n = self.slot.number;
         let server = Command::new(program())
             .arg("server")
@@ -129,7 +151,11 @@ impl Cluster {
             .arg(format!("--kubelet-port={}", self.port() + 1))
             .arg(format!("--cluster-cidr=10.{}.0.0/16", 50 + n))
             .arg(format!("--service-cidr=10.{}.0.0/16", 140 + n))
-            .arg(format!("--service-node-port-range={}-{}", 30000 + n * 20, 30019 + n * 20))
+            .arg(format!(
+                "--service-node-port-range={}-{}",
+                30000 + n * 20,
+                30019 + n * 20
+            ))
             .args(&self.flags)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log file"))
@@ -138,7 +164,10 @@ impl Cluster {
             .expect("mizzen starts");
         self.server = Some(server);
         self.wait("API to be ready", |c| {
-            c.kubeconfig().exists() && c.kubectl(&["get", "--raw", "/readyz"]).output().is_ok_and(|o| o.status.success())
+            c.kubeconfig().exists()
+                && c.kubectl(&["get", "--raw", "/readyz"])
+                    .output()
+                    .is_ok_and(|o| o.status.success())
         });
     }
 
@@ -159,7 +188,11 @@ impl Cluster {
     pub fn client(&self, name: &str, arguments: &[&str]) -> Command {
         let program = if name == "mizzen" { program() } else { tool(name) };
         let mut command = Command::new(program);
-        command.args(arguments).env("KUBECONFIG", self.kubeconfig()).env("HOME", self.dir.path()).stdin(Stdio::null());
+        command
+            .args(arguments)
+            .env("KUBECONFIG", self.kubeconfig())
+            .env("HOME", self.dir.path())
+            .stdin(Stdio::null());
         command
     }
 
@@ -215,7 +248,10 @@ impl Drop for Cluster {
             server.wait().ok();
         }
         let data_dir = format!("--data-dir={}", self.data_dir().display());
-        let output = Command::new(program()).args(["killall", &data_dir]).output().expect("killall runs");
+        let output = Command::new(program())
+            .args(["killall", &data_dir])
+            .output()
+            .expect("killall runs");
         if !output.status.success() && !std::thread::panicking() {
             panic!("killall failed: {}", String::from_utf8_lossy(&output.stderr));
         }
@@ -241,7 +277,11 @@ pub fn succeed(command: &mut Command) -> String {
 #[track_caller]
 pub fn fail(command: &mut Command) -> String {
     let output = command.output().expect("the command runs");
-    assert!(!output.status.success(), "{command:?} succeeded: {}", String::from_utf8_lossy(&output.stdout));
+    assert!(
+        !output.status.success(),
+        "{command:?} succeeded: {}",
+        String::from_utf8_lossy(&output.stdout)
+    );
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 

@@ -173,7 +173,7 @@ impl Drop for Victim {
 }
 
 /// What a child told before it was killed: acknowledged, and watched.
-fn let_one_die(path: &Path, life: Duration) -> (Vec<Told>, Vec<Told>) {
+async fn let_one_die(path: &Path, life: Duration) -> (Vec<Told>, Vec<Told>) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([
         "store::sqlite::crash::writing_child",
@@ -197,7 +197,7 @@ fn let_one_die(path: &Path, life: Duration) -> (Vec<Told>, Vec<Told>) {
         }
         (acknowledged, watched)
     });
-    std::thread::sleep(life);
+    tokio::time::sleep(life).await;
     drop(victim);
     reader.join().unwrap()
 }
@@ -272,7 +272,7 @@ async fn killed_writers_lose_nothing_they_acknowledged() {
     };
     for _ in 0..CRASHES {
         let life = Duration::from_millis(rand::rng().random_range(0..LIFE_MS));
-        let (acknowledged, watched) = let_one_die(&path, life);
+        let (acknowledged, watched) = let_one_die(&path, life).await;
         ledger.inspect(&acknowledged, &watched).await;
     }
     let Ledger {

@@ -378,8 +378,12 @@ impl LogFile {
             if unused < 1024.max(all / 4) {
                 return Ok(false);
             }
-            self.connection
-                .execute_batch(&format!("PRAGMA incremental_vacuum({pages})"))?;
+            // It moves one page for each row that is asked for.
+            let mut vacuum = self
+                .connection
+                .prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+            let mut moved = vacuum.query([])?;
+            while moved.next()?.is_some() {}
             Ok(true)
         };
         work().map_err(self.error("shrink"))

@@ -163,3 +163,260 @@ fn assert_refused(path: &Path, expect: &str) {
     let directory = path.parent().unwrap().to_str().unwrap();
     assert_eq!(error.to_string().replace(directory, "[DIR]"), expect);
 }
+
+#[tokio::test]
+async fn damaged_files_are_refused_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.db");
+    let store = SqliteStore::open(&path, SqliteOptions::default()).unwrap();
+    for number in 0..200 {
+        store
+            .put(write(&key(number), &"x".repeat(500), Expect::Absent))
+            .await
+            .unwrap();
+    }
+    drop(store);
+    let whole = std::fs::read(&path).unwrap();
+    let damaged = |from: usize, with: u8| {
+        let mut content = whole.clone();
+        content[from..from + 100].fill(with);
+        content
+    };
+    let damage = "the file is damaged: stop the server, keep a copy of the file and restore a backup";
+    let foreign = {
+        let path = directory.path().join("foreign.db");
+        rusqlite::Connection::open(&path)
+            .unwrap()
+            .execute_batch("CREATE TABLE a (b); PRAGMA user_version = 7")
+            .unwrap();
+        std::fs::read(path).unwrap()
+    };
+    let mut newer = whole.clone();
+    newer[60..64].copy_from_slice(&9_i32.to_be_bytes());
+    let table = [
+        (
+            damaged(0, b'?'),
+            format!("cannot open [DIR]/state.db: file is not a database; {damage}"),
+        ),
+        (
+            damaged(4096 * 9, 0xff),
+            format!("cannot read [DIR]/state.db: database disk image is malformed; {damage}"),
+        ),
+        (
+            whole[..4096 * 5].to_vec(),
+            format!("cannot open [DIR]/state.db: database disk image is malformed; {damage}"),
+        ),
+        (
+            foreign,
+            "cannot open [DIR]/state.db: it is some other program's database".to_owned(),
+        ),
+        (
+            newer,
+            "cannot open [DIR]/state.db: it has format 9, this version knows format 1; use the version that wrote it"
+                .to_owned(),
+        ),
+    ];
+    for (content, expect) in table {
+        std::fs::write(&path, &content).unwrap();
+        assert_refused(&path, &expect);
+        assert_eq!(
+            std::fs::read(&path).unwrap().len(),
+            content.len(),
+            "what is left to rescue is left alone"
+        );
+    }
+    std::fs::write(&path, &whole).unwrap();
+    let store = SqliteStore::open(&path, SqliteOptions::default()).unwrap();
+    assert_eq!(store.range(everything(None)).await.unwrap().records.len(), 200);
+}
+
+/// A small file system in memory; gone with the value.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// `None` where mounting is not allowed.
+    fn mount(bytes: usize) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let options = format!("size={bytes}");
+        let flags = nix::mount::MsFlags::empty();
+        nix::mount::mount(
+            Some("none"),
+            directory.path(),
+            Some("tmpfs"),
+            flags,
+            Some(options.as_str()),
+        )
+        .ok()?;
+        Some(Self(directory))
+    }
+
+    fn set_read_only(&self, read_only: bool) {
+        let mut flags = nix::mount::MsFlags::MS_REMOUNT;
+        flags.set(nix::mount::MsFlags::MS_RDONLY, read_only);
+        nix::mount::mount(None::<&str>, self.0.path(), None::<&str>, flags, None::<&str>).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a failing test still holds the store open.
+        drop(nix::mount::umount2(self.0.path(), nix::mount::MntFlags::MNT_DETACH));
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_until_there_is_room() {
+    let Some(disk) = SmallDisk::mount(4 << 20) else {
+        return eprintln!("skipped: mounting is not allowed here");
+    };
+    let path = disk.0.path().join("state.db");
+    let ballast = disk.0.path().join("ballast");
+    std::fs::write(&ballast, vec![0; 1 << 20]).unwrap();
+    let store = SqliteStore::open(&path, SqliteOptions::default()).unwrap();
+    let mut watch = store.watch("", 2).await.unwrap();
+    let mut kept = Vec::new();
+    let error = loop {
+        let put = write(
+            &key(format_args!("{:05}", kept.len())),
+            &"x".repeat(2000),
+            Expect::Absent,
+        );
+        match store.put(put).await {
+            Ok(record) => kept.push(record),
+            Err(error) => break error,
+        }
+    };
+    insta::assert_snapshot!(
+        error.to_string().replace(disk.0.path().to_str().unwrap(), "[DIR]"),
+        @"cannot write [DIR]/state.db: database or disk is full; the disk is full: free some space, writes then work again by themselves"
+    );
+    // Reads, watches and heartbeats do not mind.
+    assert_eq!(store.range(everything(None)).await.unwrap().records, kept);
+    let heartbeat = store.put(relaxed("z", "alive")).await.unwrap();
+    assert_eq!(
+        heartbeat.mod_revision,
+        kept.last().unwrap().mod_revision + 1,
+        "refused writes take no revision"
+    );
+    assert!(store.delete(&key("00000"), Expect::Any).await.is_err());
+    kept.push(heartbeat);
+
+    std::fs::remove_file(&ballast).unwrap();
+    kept.push(
+        store
+            .put(write(&key("zz"), "room again", Expect::Absent))
+            .await
+            .unwrap(),
+    );
+    let events = next_events(&mut watch, kept.len()).await;
+    assert_consistent(&events);
+    assert_eq!(store.range(everything(None)).await.unwrap().records, kept);
+    drop((store, watch));
+    let store = SqliteStore::open(&path, SqliteOptions::default()).unwrap();
+    assert_eq!(store.range(everything(None)).await.unwrap().records, kept);
+    assert_eq!(
+        next_events(&mut store.watch("", 2).await.unwrap(), kept.len()).await,
+        events
+    );
+}
+
+#[tokio::test]
+async fn a_read_only_directory_is_refused() {
+    let Some(disk) = SmallDisk::mount(4 << 20) else {
+        return eprintln!("skipped: mounting is not allowed here");
+    };
+    let path = disk.0.path().join("db/state.db");
+    disk.set_read_only(true);
+    let hint = "Read-only file system (os error 30); check that the directory can be written";
+    assert_refused(&path, &format!("cannot create [DIR]: {hint}"));
+    disk.set_read_only(false);
+    let store = SqliteStore::open(&path, SqliteOptions::default()).unwrap();
+    let written = store.put(write(&key("a"), "1", Expect::Absent)).await.unwrap();
+    drop(store);
+    disk.set_read_only(true);
+    assert_refused(&path, &format!("cannot open [DIR]/state.db-relaxed: {hint}"));
+    disk.set_read_only(false);
+    let store = SqliteStore::open(&path, SqliteOptions::default()).unwrap();
+    assert_eq!(store.get(&key("a"), None).await.unwrap(), Some(written));
+}
+
+/// Rewrites a few keys many times over.
+async fn overwrite(store: &SqliteStore, bytes: usize) {
+    let value = "x".repeat(2000);
+    for number in 0..bytes / value.len() {
+        store.put(write(&key(number % 10), &value, Expect::Any)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn history_and_file_stay_bounded() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.db");
+    let options = SqliteOptions {
+        history_bytes: 1 << 20,
+        ..SqliteOptions::default()
+    };
+    let store = SqliteStore::open(&path, options.clone()).unwrap();
+    let size = || std::fs::metadata(&path).unwrap().len();
+    overwrite(&store, 4 << 20).await;
+    let early = size();
+    overwrite(&store, 12 << 20).await;
+    let late = size();
+    assert!(late <= early.max(4 << 20), "the file grew from {early} to {late} bytes");
+    let oldest = match store.range(everything(Some(2))).await {
+        Err(StoreError::Compacted { oldest }) => oldest,
+        other => panic!("history was not compacted: {other:?}"),
+    };
+    let current = store.revision().await.unwrap();
+    let history = (current - oldest) * 2000;
+    assert!((700_000..1_100_000).contains(&history), "{history} bytes of history");
+    assert_eq!(store.range(everything(Some(oldest))).await.unwrap().records.len(), 10);
+    drop(store);
+    let store = SqliteStore::open(&path, options).unwrap();
+    assert!(
+        matches!(store.watch("", oldest - 1).await.err(), Some(StoreError::Compacted { oldest: told }) if told == oldest)
+    );
+    assert_eq!(store.revision().await.unwrap(), current);
+}
+
+#[tokio::test]
+async fn room_comes_back_after_a_burst() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.db");
+    let store = SqliteStore::open(&path, SqliteOptions::default()).unwrap();
+    overwrite(&store, 12 << 20).await;
+    let burst = std::fs::metadata(&path).unwrap().len();
+    store.compact(store.revision().await.unwrap()).await.unwrap();
+    // Tidying goes on between writes; the checkpoint that cuts the file comes with closing at the latest.
+    overwrite(&store, 1 << 20).await;
+    drop(store);
+    let after = std::fs::metadata(&path).unwrap().len();
+    assert!(after < burst / 2, "the file kept {after} of {burst} bytes");
+}
+
+#[tokio::test]
+async fn history_ends_with_its_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.db");
+    let options = SqliteOptions {
+        history_time: Duration::from_millis(300),
+        ..SqliteOptions::default()
+    };
+    let store = SqliteStore::open(&path, options).unwrap();
+    store.put(write(&key("a"), "0", Expect::Any)).await.unwrap();
+    let began = std::time::Instant::now();
+    let mut last_readable = began;
+    loop {
+        store.put(relaxed("a", "again")).await.unwrap();
+        match store.get(&key("a"), Some(2)).await {
+            Ok(_) => last_readable = std::time::Instant::now(),
+            Err(StoreError::Compacted { .. }) => break,
+            Err(error) => panic!("{error}"),
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "history does not end");
+    }
+    assert!(
+        last_readable - began > Duration::from_millis(200),
+        "history ended too early"
+    );
+}
