@@ -9,6 +9,7 @@ pub mod containerd;
 pub mod dns;
 pub mod images;
 pub mod kubelet;
+pub mod kubelet_api;
 pub mod names;
 pub mod network;
 pub mod proxy;
