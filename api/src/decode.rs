@@ -76,7 +76,8 @@ impl<'a> From<&'a Resource> for Expected<'a> {
 }
 
 impl Expected<'_> {
-    fn api_version(&self) -> String {
+    /// `group/version`, or the bare version for the core group.
+    pub fn api_version(&self) -> String {
         if self.group.is_empty() {
             self.version.to_owned()
         } else {
@@ -168,6 +169,83 @@ pub(crate) fn conform_noting(
         (_, Some(why)) => Err(why),
         (Err(error), None) => Err(error.to_string()),
     }
+}
+
+/// Reads the body of a server-side apply, which is YAML (so possibly JSON) and knows every field that it names.
+pub fn decode_apply(body: &[u8], expected: Expected<'_>, mode: FieldValidation) -> ApiResult<Decoded> {
+    let mut duplicates = Problems::default();
+    let value = if json::looks_like(body) {
+        let mut reader = serde_json::Deserializer::from_slice(body);
+        let read = typed::Untyped::new(&mut duplicates).deserialize(&mut reader);
+        read.map_err(|error| json::syntax(body, &error))
+    } else {
+        yaml::read(body, &mut duplicates)
+    };
+    let config = match value {
+        Ok(Value::Object(config)) => config,
+        Ok(other) => {
+            let found = json::type_name(&other);
+            return Err(ApiError::bad_request(format!(
+                "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
+            )));
+        }
+        Err(why) => return Err(ApiError::bad_request(format!("error decoding YAML: {why}"))),
+    };
+    check_apply_version(&config, expected)?;
+    let mut problems = Problems::default();
+    let shown = config.clone();
+    let refuse = |why: &str| Err(crate::managed::untypable(&shown, expected, why));
+    let object = match conform_noting(config, expected, &mut problems) {
+        Ok(object) => object,
+        Err(why) => return refuse(&why),
+    };
+    let unknown: Vec<_> = problems
+        .strict
+        .iter()
+        .filter_map(|p| p.strip_prefix("unknown field \"")?.strip_suffix('"'))
+        .collect();
+    match unknown.as_slice() {
+        [] => {}
+        [one] => return refuse(&format!(".{one}: field not declared in schema")),
+        many => {
+            let lines: Vec<_> = many
+                .iter()
+                .map(|path| format!("\n  .{path}: field not declared in schema"))
+                .collect();
+            return refuse(&format!("errors:{}", lines.concat()));
+        }
+    }
+    match (mode, duplicates.strict.as_slice()) {
+        (FieldValidation::Strict, [first, ..]) => Err(ApiError::bad_request(format!(
+            "error strict decoding YAML: error converting YAML to JSON: {first}"
+        ))),
+        (FieldValidation::Warn, _) => Ok(Decoded {
+            object,
+            warnings: duplicates.strict,
+        }),
+        _ => Ok(Decoded {
+            object,
+            warnings: Vec::new(),
+        }),
+    }
+}
+
+/// A configuration has to say what it configures.
+fn check_apply_version(config: &Object, expected: Expected<'_>) -> ApiResult<()> {
+    let text = |key: &str| config.get(key).and_then(Value::as_str).unwrap_or_default();
+    let wanted = expected.api_version();
+    if text("kind").is_empty() {
+        return Err(ApiError::bad_request(
+            "error decoding patch: Object 'Kind' is missing in the configuration",
+        ));
+    }
+    if text("apiVersion") != wanted {
+        return Err(ApiError::bad_request(format!(
+            "incorrect version specified in apply patch. Specified patch version: {}, expected: {wanted}",
+            text("apiVersion")
+        )));
+    }
+    check_kind(Some(&wanted), Some(text("kind")), expected)
 }
 
 /// Reads a merge patch: a JSON object in which nulls mean something. Duplicate fields are problems.

@@ -12,6 +12,7 @@
 //! - [`decode`]: request bodies to objects, checked against the schema;
 //! - [`table`]: the columns of every kind, with what cells mean; [`view`]: reading objects' JSON for people;
 //! - [`patch`]: JSON, merge and strategic merge patches;
+//! - [`managed`]: owners of fields, and server-side apply;
 //! - [`status`]: the errors of the API, with upstream's reasons, codes and words;
 //! - `client`: verbs, reflector and Event recorder over `kube::Client` (feature `client`);
 
@@ -20,6 +21,7 @@ pub mod client;
 pub mod convert;
 pub mod decode;
 pub mod duration;
+pub mod managed;
 pub mod object;
 pub mod patch;
 pub mod quantity;
