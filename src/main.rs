@@ -1,2 +1,52 @@
-//! placeholder
-fn main() {}
+//! The `mizzen` program: the server, the agent, and a scripted client for any Kubernetes.
+//!
+//! Wiring only. A subcommand is one file with an `Args` that can `run`, one `mod` line and one row in
+//! the table below; what the client commands share is under `cli`.
+
+mod api_resources;
+mod cli;
+mod get;
+mod version;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// The table of subcommands: a variant for clap, and the module whose `Args` it holds.
+macro_rules! commands {
+    ($($name:ident => $module:ident,)*) => {
+        #[derive(clap::Subcommand)]
+        enum Command {
+            $($name($module::Args),)*
+        }
+
+        impl Command {
+            fn run(self) -> anyhow::Result<ExitCode> {
+                match self {
+                    $(Self::$name(args) => args.run(),)*
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    Get => get,
+    ApiResources => api_resources,
+    Version => version,
+}
+
+/// Kubernetes in one program.
+#[derive(Parser)]
+#[command(name = "mizzen", version, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command.run() {
+        Ok(code) => code,
+        Err(error) => cli::error::report(&error),
+    }
+}

@@ -13,6 +13,8 @@
 //! - [`table`]: the columns of every kind, with what cells mean; [`view`]: reading objects' JSON for people;
 //! - [`patch`]: JSON, merge and strategic merge patches;
 //! - [`managed`]: owners of fields, and server-side apply;
+//! - [`jsonpath`]: paths and templates as kubectl speaks them;
+//! - [`yaml`]: objects as YAML text;
 //! - [`status`]: the errors of the API, with upstream's reasons, codes and words;
 //! - `client`: verbs, reflector and Event recorder over `kube::Client` (feature `client`);
 
@@ -22,6 +24,7 @@ pub mod convert;
 pub mod decode;
 pub mod duration;
 pub mod managed;
+pub mod jsonpath;
 pub mod object;
 pub mod patch;
 pub mod quantity;
@@ -32,3 +35,4 @@ pub mod status;
 pub mod table;
 pub mod validation;
 pub mod view;
+pub mod yaml;

@@ -1,0 +1,41 @@
+//! What the client commands share: the connection, naming of objects, manifests, output, errors.
+//!
+//! A command runs on a runtime of one thread, which is dropped without waiting for it: a read from a
+//! terminal would otherwise hold the program until the next key.
+
+pub(crate) mod error;
+pub(crate) mod manifest;
+pub(crate) mod output;
+pub(crate) mod session;
+pub(crate) mod targets;
+
+use std::fmt::Display;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+pub(crate) use session::{Call, Connect, Session};
+
+/// Runs a command with a connection to the cluster.
+pub(crate) fn run(
+    connect: Connect,
+    command: impl AsyncFnOnce(Session) -> anyhow::Result<ExitCode>,
+) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(async {
+        let session = Session::connect(connect).await?;
+        command(session).await
+    });
+    runtime.shutdown_background();
+    result
+}
+
+/// Prints a line of data.
+pub(crate) fn say(line: impl Display) -> io::Result<()> {
+    writeln!(io::stdout(), "{line}")
+}
+
+/// Prints a line of talk.
+pub(crate) fn tell(line: impl Display) {
+    // Whoever closed stderr does not want to know.
+    let _ = writeln!(io::stderr(), "{line}");
+}

@@ -1,0 +1,315 @@
+//! The connection to a cluster, and calls over it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use futures::{Stream, TryStreamExt as _};
+use http::Method;
+use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
+use kube::Client;
+use kube::client::Body;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use mizzen_api::client::discovery;
+use mizzen_api::client::rest::Gvr;
+use mizzen_api::resource::{Registry, Resource};
+use serde_json::Value;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _};
+use tokio::sync::OnceCell;
+
+use super::error::fail;
+use super::tell;
+
+/// Where the server's installation keeps its administrator's access.
+const INSTALLED: &str = "/etc/mizzen/mizzen.yaml";
+
+/// Which cluster to talk to, and about which namespace.
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct Connect {
+    /// Namespace to work in, instead of the context's.
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+    /// File with the cluster's address and credentials.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig to use.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+}
+
+/// A connection, with what is known of the server.
+pub(crate) struct Session {
+    /// The client beneath.
+    pub(crate) client: Client,
+    /// Namespace to work in.
+    pub(crate) namespace: String,
+    /// Whether the namespace was given on the command line.
+    pub(crate) namespace_given: bool,
+    registry: OnceCell<Registry>,
+}
+
+/// One request.
+pub(crate) struct Call {
+    method: Method,
+    path: String,
+    query: Vec<(String, String)>,
+    accept: &'static str,
+    content_type: &'static str,
+    body: Vec<u8>,
+}
+
+impl Call {
+    /// A request to a path.
+    pub(crate) fn new(method: Method, path: impl Into<String>) -> Self {
+        Self {
+            method,
+            path: path.into(),
+            query: Vec::new(),
+            accept: "application/json",
+            content_type: "application/json",
+            body: Vec::new(),
+        }
+    }
+
+    /// A request about a resource: one object of it, or with an empty name all.
+    pub(crate) fn to(method: Method, resource: &Resource, namespace: &str, name: &str) -> Self {
+        let namespace = if resource.namespaced() { namespace } else { "" };
+        let mut path = Gvr::new(&resource.group, &resource.version, &resource.plural).path(namespace);
+        if !name.is_empty() {
+            path.push('/');
+            path.extend(form_urlencoded::byte_serialize(name.as_bytes()));
+        }
+        Self::new(method, path)
+    }
+
+    /// About a subresource of the object.
+    pub(crate) fn sub(mut self, subresource: &str) -> Self {
+        self.path.push('/');
+        self.path.push_str(subresource);
+        self
+    }
+
+    /// With a query parameter.
+    pub(crate) fn query(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.query.push((key.to_owned(), value.into()));
+        self
+    }
+
+    /// With a query parameter, if there is a value.
+    pub(crate) fn query_opt(self, key: &str, value: Option<impl Into<String>>) -> Self {
+        match value {
+            Some(value) => self.query(key, value),
+            None => self,
+        }
+    }
+
+    /// Asking for another form of answer.
+    pub(crate) fn accept(self, accept: &'static str) -> Self {
+        Self { accept, ..self }
+    }
+
+    /// With a body.
+    pub(crate) fn body(self, content_type: &'static str, body: &Value) -> Self {
+        let body = body.to_string().into_bytes();
+        Self {
+            content_type,
+            body,
+            ..self
+        }
+    }
+
+    fn request(self) -> anyhow::Result<http::Request<Vec<u8>>> {
+        let mut uri = self.path;
+        if !self.query.is_empty() {
+            let query = form_urlencoded::Serializer::new(String::new())
+                .extend_pairs(&self.query)
+                .finish();
+            uri.push('?');
+            uri.push_str(&query);
+        }
+        let mut request = http::Request::builder()
+            .method(self.method)
+            .uri(uri)
+            .header(ACCEPT, self.accept)
+            .header(USER_AGENT, concat!("mizzen/", env!("CARGO_PKG_VERSION")));
+        if !self.body.is_empty() {
+            request = request.header(CONTENT_TYPE, self.content_type);
+        }
+        Ok(request.body(self.body)?)
+    }
+}
+
+impl Session {
+    /// Finds the cluster and prepares to talk to it.
+    pub(crate) async fn connect(connect: Connect) -> anyhow::Result<Self> {
+        let config = config(&connect).await?;
+        let namespace_given = connect.namespace.is_some();
+        let namespace = connect.namespace.unwrap_or_else(|| config.default_namespace.clone());
+        let client = Client::try_from(config)?;
+        Ok(Self::over(client, namespace, namespace_given))
+    }
+
+    /// A session over a client that exists.
+    pub(crate) fn over(client: Client, namespace: String, namespace_given: bool) -> Self {
+        Self {
+            client,
+            namespace,
+            namespace_given,
+            registry: OnceCell::new(),
+        }
+    }
+
+    /// What the server serves.
+    pub(crate) async fn registry(&self) -> anyhow::Result<&Registry> {
+        let discovered = self.registry.get_or_try_init(|| discovery::discover(&self.client));
+        Ok(discovered.await?)
+    }
+
+    /// The resource that a name stands for.
+    pub(crate) async fn resource(&self, name: &str) -> anyhow::Result<Arc<Resource>> {
+        match self.registry().await?.resolve(name) {
+            Some(resource) => Ok(resource.clone()),
+            None => fail(format!("the server doesn't have a resource type {name:?}")),
+        }
+    }
+
+    /// The resource of an object's `apiVersion` and `kind`.
+    pub(crate) async fn resource_of(&self, object: &Value) -> anyhow::Result<Arc<Resource>> {
+        let field = |name: &str| object[name].as_str().unwrap_or_default();
+        let (api_version, kind) = (field("apiVersion"), field("kind"));
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        match self.registry().await?.by_kind(group, version, kind) {
+            Some(resource) => Ok(resource.clone()),
+            None => fail(format!(
+                "no matches for kind {kind:?} in version {api_version:?}\nensure CRDs are installed first"
+            )),
+        }
+    }
+
+    /// Makes a call and reads the answer as JSON. Warnings of the server go to stderr.
+    pub(crate) async fn call(&self, call: Call) -> anyhow::Result<Value> {
+        let (parts, body) = call.request()?.into_parts();
+        let request = http::Request::from_parts(parts, Body::from(body));
+        let response = self.client.send(request).await?;
+        for warning in response.headers().get_all(http::header::WARNING) {
+            print_warning(warning.to_str().unwrap_or_default());
+        }
+        let status = response.status();
+        let bytes = response.into_body().collect_bytes().await?;
+        if status.is_success() {
+            return serde_json::from_slice(&bytes).context("the server's answer is not JSON");
+        }
+        let answer = serde_json::from_slice(&bytes).unwrap_or_else(|_| {
+            let message = String::from_utf8_lossy(&bytes).trim().to_owned();
+            kube::core::Status::failure(&message, "").with_code(status.as_u16())
+        });
+        Err(kube::Error::Api(Box::new(answer)).into())
+    }
+
+    /// One object.
+    pub(crate) async fn get(&self, resource: &Resource, namespace: &str, name: &str) -> anyhow::Result<Value> {
+        self.call(Call::to(Method::GET, resource, namespace, name)).await
+    }
+
+    /// All objects of a resource in a namespace (everywhere, when that is empty).
+    pub(crate) async fn list(
+        &self,
+        resource: &Resource,
+        namespace: &str,
+        labels: Option<&str>,
+    ) -> anyhow::Result<Vec<Value>> {
+        let call = Call::to(Method::GET, resource, namespace, "").query_opt("labelSelector", labels);
+        let mut answer = self.call(call).await?;
+        let mut items = match answer["items"].take() {
+            Value::Array(items) => items,
+            _ => Vec::new(),
+        };
+        // Items of a typed list do not say what they are.
+        for item in &mut items {
+            item["apiVersion"] = resource.api_version().into();
+            item["kind"] = (&*resource.kind).into();
+        }
+        Ok(items)
+    }
+
+    /// Changes an object by a merge patch.
+    pub(crate) async fn merge(
+        &self,
+        resource: &Resource,
+        (namespace, name): (&str, &str),
+        patch: &Value,
+    ) -> anyhow::Result<Value> {
+        let call = Call::to(Method::PATCH, resource, namespace, name)
+            .query("fieldManager", "mizzen")
+            .body("application/merge-patch+json", patch);
+        self.call(call).await
+    }
+
+    /// The answer as it comes.
+    pub(crate) async fn stream(&self, call: Call) -> anyhow::Result<impl AsyncBufRead + use<>> {
+        let stream = self.client.request_stream(call.request()?).await?;
+        Ok(tokio::io::BufReader::new(
+            tokio_util::compat::FuturesAsyncReadCompatExt::compat(stream),
+        ))
+    }
+
+    /// Events of a watch, each an object with `type` and `object`. An error event ends it.
+    pub(crate) async fn watch(
+        &self,
+        call: Call,
+    ) -> anyhow::Result<impl Stream<Item = anyhow::Result<Value>> + Unpin + use<>> {
+        let lines = self.stream(call.query("watch", "true")).await?.lines();
+        let events = tokio_stream::wrappers::LinesStream::new(lines).map_err(anyhow::Error::from);
+        Ok(Box::pin(events.and_then(async |line| {
+            let mut event: Value = serde_json::from_str(&line)?;
+            if event["type"] == "ERROR" {
+                let status = serde_json::from_value(event["object"].take())?;
+                return Err(kube::Error::Api(Box::new(status)).into());
+            }
+            Ok(event)
+        })))
+    }
+}
+
+/// `299 - "text"`
+fn print_warning(header: &str) {
+    let text = header.splitn(3, ' ').nth(2).unwrap_or(header);
+    let text = text.trim_matches('"').replace("\\\"", "\"");
+    if !text.is_empty() {
+        tell(format!("Warning: {text}"));
+    }
+}
+
+/// The kubeconfig that was named, or `$KUBECONFIG`, or the user's, or the installation's; inside a Pod
+/// its service account.
+async fn config(connect: &Connect) -> anyhow::Result<kube::Config> {
+    let options = KubeConfigOptions {
+        context: connect.context.clone(),
+        ..KubeConfigOptions::default()
+    };
+    let user = std::env::var_os("HOME").map(|home| Path::new(&home).join(".kube/config"));
+    let file = match &connect.kubeconfig {
+        Some(file) => Some(file.clone()),
+        None if std::env::var_os("KUBECONFIG").is_some_and(|v| !v.is_empty()) => None,
+        None => [user, Some(INSTALLED.into())]
+            .into_iter()
+            .flatten()
+            .find(|file| file.is_file()),
+    };
+    let kubeconfig = match &file {
+        Some(file) => Some(Kubeconfig::read_from(file).with_context(|| format!("cannot read {}", file.display()))?),
+        None => Kubeconfig::from_env()?,
+    };
+    let mut config = match kubeconfig {
+        Some(kubeconfig) => kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?,
+        None => kube::Config::incluster().map_err(|_| {
+            super::error::Failure(format!(
+                "no cluster to talk to: neither --kubeconfig nor KUBECONFIG is set, and ~/.kube/config and {INSTALLED} do not exist"
+            ))
+        })?,
+    };
+    // Watches and logs may be silent for as long as nothing happens.
+    config.read_timeout = None;
+    Ok(config)
+}
