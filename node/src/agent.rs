@@ -5,17 +5,24 @@
 //! token, and the first that fails stops the others.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Taint;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::containerd::{Containerd, Settings};
+use crate::dns::{self, Dns};
 use crate::kubelet::Kubelet;
+use crate::kubelet_api::{self, KubeletApi};
 use crate::names::Names;
+use crate::network;
+use crate::proxy::Proxy;
 use crate::services::Services;
+
+const DNS_PORT: u16 = 53;
 
 /// What a node has to be told. Everything else it finds out by itself.
 #[derive(Clone, Debug)]
@@ -32,6 +39,16 @@ pub struct AgentConfig {
     pub pod_log_dir: PathBuf,
     /// The node's part of the Pod network, when no controller assigns `spec.podCIDR`.
     pub pod_cidr: ipnet::IpNet,
+    /// The addresses of all Pods of the cluster.
+    pub cluster_cidr: ipnet::Ipv4Net,
+    /// The addresses of Services.
+    pub service_cidr: ipnet::Ipv4Net,
+    /// Whether Services are ours to carry; otherwise another proxy does.
+    pub proxy: bool,
+    /// Whether cluster DNS is ours to answer; otherwise a Service of the cluster does.
+    pub dns: bool,
+    /// Certificates for the kubelet API, which is not served without.
+    pub kubelet_trust: Option<kubelet_api::Trust>,
     /// The cluster DNS addresses that Pods are given.
     pub cluster_dns: Vec<IpAddr>,
     /// The cluster's DNS domain (`cluster.local`).
@@ -62,6 +79,11 @@ impl AgentConfig {
             runtime_endpoint: None,
             pod_log_dir: names.pod_logs,
             pod_cidr: "10.42.0.0/24".parse().expect("a literal network"),
+            cluster_cidr: ipnet::Ipv4Net::new_assert([10, 42, 0, 0].into(), 16),
+            service_cidr: ipnet::Ipv4Net::new_assert([10, 43, 0, 0].into(), 16),
+            proxy: true,
+            dns: true,
+            kubelet_trust: None,
             cluster_dns: vec![IpAddr::from([10, 43, 0, 10])],
             cluster_domain: "cluster.local".to_owned(),
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
@@ -71,6 +93,29 @@ impl AgentConfig {
             max_pods: 110,
             cgroup_root: format!("{}/kubepods", names.cgroup),
         }
+    }
+
+    /// The node's part of the cluster network.
+    fn network(&self) -> network::Settings {
+        let mut network = network::Settings::new(&self.node_name, &self.data_dir);
+        if let ipnet::IpNet::V4(pod_cidr) = self.pod_cidr {
+            network.pod_cidr = pod_cidr;
+        }
+        (network.cluster_cidr, network.service_cidr) = (self.cluster_cidr, self.service_cidr);
+        let dns = self
+            .cluster_dns
+            .iter()
+            .find_map(|ip| if let IpAddr::V4(ip) = ip { Some(*ip) } else { None });
+        network.dns_ip = dns.filter(|_| self.dns);
+        network
+    }
+
+    fn dns_settings(&self, network: &network::Settings) -> Option<dns::Settings> {
+        Some(dns::Settings {
+            listen: SocketAddr::from((network.dns_ip?, DNS_PORT)),
+            domain: self.cluster_domain.clone(),
+            resolv_conf: self.resolv_conf.clone(),
+        })
     }
 
     /// The agent's part of the data directory.
@@ -104,9 +149,25 @@ impl Agent {
             endpoint: config.runtime_endpoint.clone(),
         };
         let socket = settings.socket();
-        let mut components = JoinSet::new();
-        components.spawn(Containerd::new(settings).run(stop.child_token()));
+        let network = config.network();
+        network::setup(&network).await.context("pod network")?;
         let services = Services::default();
+        let carried = config.proxy.then(|| services.clone());
+        let mut components = JoinSet::new();
+        components.spawn(Proxy::new(&network, client.clone(), carried).run(stop.child_token()));
+        if let Some(settings) = config.dns_settings(&network) {
+            components.spawn(Dns::new(settings, services.clone()).run(stop.child_token()));
+        }
+        if let Some(trust) = config.kubelet_trust.clone() {
+            let settings = kubelet_api::Settings {
+                listen: SocketAddr::from(([0, 0, 0, 0], config.kubelet_port)),
+                trust,
+                runtime: socket.clone(),
+                state_dir: Names::of(&config.data_dir).run,
+            };
+            components.spawn(KubeletApi::new(settings).run(stop.child_token()));
+        }
+        components.spawn(Containerd::new(settings).run(stop.child_token()));
         components.spawn(services.clone().run(client.clone(), stop.child_token()));
         components.spawn(Kubelet::new(config, client, &socket, services).run(stop.child_token()));
         let mut outcome = Ok(());

@@ -102,10 +102,7 @@ pub async fn execute(scope: &Scope, items: &[Item], mut say: impl FnMut(&Item)) 
                 Err(error) => return Err(error).with_context(|| format!("cannot unmount {}", path.display())),
             },
             Item::Link(_) | Item::Table(_) => {
-                let mut settings = network::Settings::new("", &scope.data_dir);
-                let names = Names::of(&scope.data_dir);
-                (settings.bridge, settings.table) = (names.bridge, names.table);
-                network::remove(&settings).await?;
+                network::remove(&network::Settings::new("", &scope.data_dir)).await?;
             }
             Item::Cgroup(path) => remove_cgroup(path)?,
             Item::Path(path) => match remove_path(path) {

@@ -28,10 +28,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::images;
+use crate::names::Names;
 use config::Config;
 
-/// The data directory whose sockets live under `/run`.
-const DEFAULT_DATA_DIR: &str = "/var/lib/mizzen";
 /// `sun_path` holds 108 bytes with its end; containerd adds `.ttrpc` to the socket's name.
 const SOCKET_PATH_MAX: usize = 100;
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -62,10 +61,7 @@ impl Settings {
 
     /// Where containerd keeps what does not outlive a boot.
     pub fn state_dir(&self) -> PathBuf {
-        match self.data_dir == Path::new(DEFAULT_DATA_DIR) {
-            true => PathBuf::from("/run/mizzen/containerd"),
-            false => self.data_dir.join("agent/run/containerd"),
-        }
+        Names::of(&self.data_dir).run.join("containerd")
     }
 
     /// Where containerd keeps images and snapshots.

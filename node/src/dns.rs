@@ -27,6 +27,8 @@ use names::Directory;
 
 /// Queries that wait for other name servers, and TCP connections, at the same time.
 const WAITING_MAX: usize = 256;
+/// Pause before listening is tried again.
+const RETRY: Duration = Duration::from_secs(5);
 const TCP_IDLE: Duration = Duration::from_secs(10);
 const REQUEST_MAX_BYTES: usize = 4_096;
 /// The smallest size of a UDP answer that every client takes.
@@ -66,13 +68,20 @@ impl Dns {
 
     /// Answers until `stop`, from the moment that the copies are complete.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        match stop.run_until_cancelled(self.serve()).await {
-            Some(result) => result,
-            None => Ok(()),
-        }
+        let keep_serving = async {
+            loop {
+                // Somebody else may have the port for now; the rest of the node goes on.
+                if let Err(error) = self.serve().await {
+                    tracing::error!(retry = ?RETRY, "{error:#}");
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+        };
+        stop.run_until_cancelled(keep_serving).await;
+        Ok(())
     }
 
-    async fn serve(self) -> anyhow::Result<()> {
+    async fn serve(&self) -> anyhow::Result<()> {
         let listen = self.settings.listen;
         let address = match listen {
             SocketAddr::V4(v4) => *v4.ip(),
@@ -87,8 +96,8 @@ impl Dns {
         self.services.synced().await;
         let server = Arc::new(Server {
             zone: Zone::new(&self.settings.domain, address).context("cluster domain")?,
-            forwarder: Forwarder::new(self.settings.resolv_conf, listen),
-            services: self.services,
+            forwarder: Forwarder::new(self.settings.resolv_conf.clone(), listen),
+            services: self.services.clone(),
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
         });
         tokio::try_join!(server.clone().serve_udp(Arc::new(udp)), server.serve_tcp(tcp))?;

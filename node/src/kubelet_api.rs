@@ -49,15 +49,28 @@ const LOG_QUEUE: usize = 8;
 /// The groups of the client that showed this chain of certificates; `None` when it cannot be trusted.
 pub type Identify = Arc<dyn Fn(&[CertificateDer<'_>]) -> Option<Vec<String>> + Send + Sync>;
 
-/// Where and for whom the API is served.
+/// With what the node proves itself, and how it judges its callers.
 #[derive(Clone)]
-pub struct Settings {
-    /// The address and port, usually `0.0.0.0:10250`.
-    pub listen: SocketAddr,
+pub struct Trust {
     /// TLS with the kubelet's serving certificate, which asks for a client certificate.
     pub tls: Arc<rustls::ServerConfig>,
     /// Judges client certificates.
     pub identify: Identify,
+}
+
+impl std::fmt::Debug for Trust {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trust").finish_non_exhaustive()
+    }
+}
+
+/// Where and for whom the API is served.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The address and port, usually `0.0.0.0:10250`.
+    pub listen: SocketAddr,
+    /// Certificates, ours and the callers'.
+    pub trust: Trust,
     /// The runtime's socket.
     pub runtime: PathBuf,
     /// A folder for FIFOs, gone after a boot.
@@ -125,7 +138,7 @@ impl KubeletApi {
 
     /// Serves on a listener until `stop`.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
-        let mut tls = (*self.settings.tls).clone();
+        let mut tls = (*self.settings.trust.tls).clone();
         // Upgrades need HTTP/1.1.
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         let acceptor = TlsAcceptor::from(Arc::new(tls));
@@ -143,7 +156,12 @@ impl KubeletApi {
             match accepted {
                 None => return Ok(()),
                 Some(Ok((stream, _))) => {
-                    let serving = connection(stream, acceptor.clone(), self.settings.identify.clone(), router.clone());
+                    let serving = connection(
+                        stream,
+                        acceptor.clone(),
+                        self.settings.trust.identify.clone(),
+                        router.clone(),
+                    );
                     tokio::spawn(serving);
                 }
                 // Out of file descriptors, most likely: some are free again soon.

@@ -16,6 +16,8 @@ use anyhow::Context as _;
 use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 
+use crate::names::Names;
+
 /// How this node's part of the cluster network looks.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -44,12 +46,13 @@ pub struct Settings {
 impl Settings {
     /// The usual network of the node called `node_name`.
     pub fn new(node_name: &str, data_dir: &Path) -> Self {
+        let names = Names::of(data_dir);
         Self {
             node_name: node_name.to_owned(),
             data_dir: data_dir.to_owned(),
             cni_conf_dir: data_dir.join("agent/etc/cni/net.d"),
-            bridge: "mizzen0".to_owned(),
-            table: "mizzen".to_owned(),
+            bridge: names.bridge,
+            table: names.table,
             pod_cidr: Ipv4Net::new_assert([10, 42, 0, 0].into(), 24),
             cluster_cidr: Ipv4Net::new_assert([10, 42, 0, 0].into(), 16),
             service_cidr: Ipv4Net::new_assert([10, 43, 0, 0].into(), 16),
