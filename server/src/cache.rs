@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use imbl::OrdMap;
 use mizzen_api::resource::{Registry, Resource};
 use parking_lot::RwLock;
@@ -89,6 +90,11 @@ pub trait Reader: Send + Sync {
     fn list(&self, resource: &Resource, namespace: Option<&str>) -> Vec<Arc<Entry>>;
     /// Revision at which anything of the resource last changed: whoever derives from it checks this.
     fn last_change(&self, resource: &Resource) -> Revision;
+    /// Waits until reads show every write acknowledged before the call: for whoever missed something that
+    /// may just have been created.
+    fn fresh(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// Objects of one resource in key order.
@@ -402,6 +408,13 @@ impl Reader for Cache {
             .collections
             .get(&*prefix)
             .map_or(inner.loaded_at, |c| c.last_change)
+    }
+
+    fn fresh(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            // Whoever asked reads again either way, and says what is missing then.
+            let _ = self.wait_fresh().await;
+        })
     }
 }
 

@@ -2,14 +2,25 @@
 //!
 //! A plugin is one file in `admission/` and one entry in the chain.
 
+pub mod default_toleration_seconds;
+pub mod namespace_lifecycle;
+pub mod node_restriction;
+pub mod priority;
+pub mod rbac_escalation;
+pub mod service_account;
 pub mod service_addresses;
+pub mod taint_nodes;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use async_trait::async_trait;
-use mizzen_api::object::Object;
+use mizzen_api::object::{Object, ObjectExt};
 use mizzen_api::resource::Resource;
-use mizzen_api::status::ApiResult;
+use mizzen_api::status::{ApiError, ApiResult};
+use serde_json::Value;
 
 use crate::identity::User;
+use crate::kinds::check::section;
 
 /// What is about to happen to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,4 +70,41 @@ pub trait Admission: Send + Sync {
     async fn validate(&self, _request: &AdmissionRequest<'_>) -> ApiResult<()> {
         Ok(())
     }
+}
+
+impl AdmissionRequest<'_> {
+    /// Whether this is about objects of a built-in resource.
+    pub fn is(&self, group: &str, plural: &str) -> bool {
+        self.resource.group == group && self.resource.plural == plural
+    }
+
+    /// The object's name, as far as it is known: the prefix of one that is to be generated otherwise.
+    pub fn object_name(&self) -> &str {
+        let object = self.object.as_deref();
+        let known = [
+            self.name,
+            object.map_or("", |object| object.name()),
+            object.map_or("", |object| object.meta_str("generateName")),
+        ];
+        known.into_iter().find(|name| !name.is_empty()).unwrap_or_default()
+    }
+
+    /// A field of the new object, made an object if it was none; `None` for deletions.
+    pub fn object_mut(&mut self, field: &str) -> Option<&mut Object> {
+        self.object.as_deref_mut().map(|object| section(object, field))
+    }
+}
+
+/// 403 about the object of a request.
+pub fn refuse(request: &AdmissionRequest<'_>, why: impl std::fmt::Display) -> ApiError {
+    ApiError::forbidden_object(request.resource, request.object_name(), why)
+}
+
+/// A list in an object, made one if it was none.
+pub fn array_mut<'a>(object: &'a mut Object, field: &str) -> &'a mut Vec<Value> {
+    let value = object.entry(field).or_insert(Value::Null);
+    if !value.is_array() {
+        *value = Value::Array(Vec::new());
+    }
+    value.as_array_mut().expect("just made a list")
 }
