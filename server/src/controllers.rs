@@ -9,6 +9,7 @@
 //! failed, or because a time it named has come ([`Next::After`]); a second reconcile writes nothing.
 
 pub mod caches;
+mod deployment;
 mod expectations;
 pub mod kinds;
 mod ownership;
@@ -16,6 +17,8 @@ pub mod queue;
 mod replicas;
 mod replicaset;
 mod replicationcontroller;
+mod root_ca;
+mod service_account;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -96,6 +99,12 @@ pub struct Row {
 /// All controllers.
 pub const TABLE: &[Row] = &[
     Row {
+        account: "deployment-controller",
+        component: "deployment-controller",
+        workers: 5,
+        build: deployment::build,
+    },
+    Row {
         account: "replicaset-controller",
         component: "replicaset-controller",
         workers: 5,
@@ -106,6 +115,18 @@ pub const TABLE: &[Row] = &[
         component: "replication-controller",
         workers: 5,
         build: replicationcontroller::build,
+    },
+    Row {
+        account: "service-account-controller",
+        component: "serviceaccount-controller",
+        workers: 2,
+        build: service_account::build,
+    },
+    Row {
+        account: "root-ca-cert-publisher",
+        component: "root-ca-cert-publisher",
+        workers: 2,
+        build: root_ca::build,
     },
 ];
 

@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 pub trait Watched: Projection {
     /// Where its objects are found.
     const AT: Gvr<'static>;
+    /// Field selector of the objects that are watched; empty for all.
+    const FIELDS: &'static str = "";
 }
 
 /// Makes a struct with a field `metadata: Meta<_>` the projection of a resource.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use mizzen_api::client::reflector::Reflector;
+use mizzen_api::client::reflector::{Reflector, Selector};
 use mizzen_api::client::rest::Rest;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -36,7 +36,11 @@ impl Caches {
     pub fn of<T: Watched>(&self) -> Arc<Reflector<T>> {
         let mut reflectors = self.reflectors.lock();
         let slot = reflectors.entry(TypeId::of::<T>()).or_insert_with(|| {
-            let reflector = Reflector::<T>::new(T::AT);
+            let selector = Selector {
+                fields: T::FIELDS.to_owned(),
+                ..Selector::default()
+            };
+            let reflector = Reflector::<T>::selected(T::AT, selector);
             let (running, waiting) = (reflector.clone(), reflector.clone());
             Slot {
                 reflector,
