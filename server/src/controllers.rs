@@ -9,9 +9,15 @@
 //! failed, or because a time it named has come ([`Next::After`]); a second reconcile writes nothing.
 
 pub mod caches;
+mod cluster_role_aggregation;
 mod deployment;
+mod discovery;
+mod endpoint_slice;
+mod endpoints;
 mod expectations;
+mod garbage_collector;
 pub mod kinds;
+mod namespace;
 mod ownership;
 pub mod queue;
 mod replicas;
@@ -127,6 +133,36 @@ pub const TABLE: &[Row] = &[
         component: "root-ca-cert-publisher",
         workers: 2,
         build: root_ca::build,
+    },
+    Row {
+        account: "endpointslice-controller",
+        component: "endpoint-slice-controller",
+        workers: 5,
+        build: endpoint_slice::build,
+    },
+    Row {
+        account: "endpoint-controller",
+        component: "endpoint-controller",
+        workers: 5,
+        build: endpoints::build,
+    },
+    Row {
+        account: "clusterrole-aggregation-controller",
+        component: "clusterrole-aggregation-controller",
+        workers: 1,
+        build: cluster_role_aggregation::build,
+    },
+    Row {
+        account: "namespace-controller",
+        component: "namespace-controller",
+        workers: 5,
+        build: namespace::build,
+    },
+    Row {
+        account: "generic-garbage-collector",
+        component: "garbage-collector-controller",
+        workers: 10,
+        build: garbage_collector::build,
     },
 ];
 

@@ -19,6 +19,8 @@ pub trait Watched: Projection {
     const AT: Gvr<'static>;
     /// Field selector of the objects that are watched; empty for all.
     const FIELDS: &'static str = "";
+    /// Label selector of the objects that are watched; empty for all.
+    const LABELS: &'static str = "";
 }
 
 /// Makes a struct with a field `metadata: Meta<_>` the projection of a resource.

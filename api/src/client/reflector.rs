@@ -87,16 +87,18 @@ type Objects<T> = HashMap<Arc<str>, HashMap<Arc<str>, Arc<T>>>;
 
 /// A watched copy of one resource.
 pub struct Reflector<T> {
-    at: Gvr<'static>,
+    path: String,
     selector: Selector,
     objects: RwLock<Objects<T>>,
     subscribers: RwLock<Vec<Subscriber<T>>>,
     synced: watch::Sender<bool>,
 }
 
-/// Which objects are watched; both empty for all.
+/// Which objects are watched, all of them by default, and how much of them.
 #[derive(Clone, Debug, Default)]
 pub struct Selector {
+    /// Only metadata is asked for.
+    pub metadata_only: bool,
     /// Field selector.
     pub fields: String,
     /// Label selector.
@@ -106,21 +108,21 @@ pub struct Selector {
 impl<T> std::fmt::Debug for Reflector<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reflector")
-            .field("at", &self.at)
+            .field("path", &self.path)
             .finish_non_exhaustive()
     }
 }
 
 impl<T: Projection> Reflector<T> {
     /// An empty copy of all objects of a resource.
-    pub fn new(at: Gvr<'static>) -> Arc<Self> {
+    pub fn new(at: Gvr<'_>) -> Arc<Self> {
         Self::selected(at, Selector::default())
     }
 
     /// An empty copy of the objects that `selector` selects.
-    pub fn selected(at: Gvr<'static>, selector: Selector) -> Arc<Self> {
+    pub fn selected(at: Gvr<'_>, selector: Selector) -> Arc<Self> {
         Arc::new(Self {
-            at,
+            path: at.path(""),
             selector,
             objects: RwLock::default(),
             subscribers: RwLock::default(),
@@ -180,7 +182,7 @@ impl<T: Projection> Reflector<T> {
                     self.watch(rest, revision, &mut backoff).await;
                 }
                 Err(error) => {
-                    tracing::warn!(resource = self.at.plural, error = %rest::message(&error), "cannot list, will retry");
+                    tracing::warn!(path = self.path, error = %rest::message(&error), "cannot list, will retry");
                     backoff.wait().await;
                 }
             }
@@ -198,7 +200,12 @@ impl<T: Projection> Reflector<T> {
         }
         let mut items = Vec::new();
         loop {
-            let page: List<T> = rest.list(&self.at, "", &params).await?;
+            let request = Request::new(self.path.as_str());
+            let request = match self.selector.metadata_only {
+                true => request.list_metadata(&params),
+                false => request.list(&params),
+            };
+            let page: List<T> = rest.send(request).await?;
             items.extend(page.items);
             if page.metadata.next.is_empty() {
                 self.replace(items);
@@ -234,11 +241,11 @@ impl<T: Projection> Reflector<T> {
                 Ok(()) if started.elapsed() > Duration::from_secs(1) => backoff.reset(),
                 Ok(()) => backoff.wait().await,
                 Err(error) if rest::is_gone(&error) => {
-                    tracing::debug!(resource = self.at.plural, revision, "watch is too old, listing again");
+                    tracing::debug!(path = self.path, revision, "watch is too old, listing again");
                     return;
                 }
                 Err(error) => {
-                    tracing::debug!(resource = self.at.plural, error = %rest::message(&error), "watch failed, resuming");
+                    tracing::debug!(path = self.path, error = %rest::message(&error), "watch failed, resuming");
                     backoff.wait().await;
                 }
             }
@@ -253,7 +260,11 @@ impl<T: Projection> Reflector<T> {
         if !self.selector.labels.is_empty() {
             params = params.labels(&self.selector.labels);
         }
-        let request = rest.signed(Request::new(self.at.path("")).watch(&params, revision))?;
+        let request = Request::new(self.path.as_str());
+        let request = rest.signed(match self.selector.metadata_only {
+            true => request.watch_metadata(&params, revision),
+            false => request.watch(&params, revision),
+        })?;
         let events = rest.client().request_events::<T>(request).await?;
         let mut events = std::pin::pin!(events);
         while let Some(event) = events.try_next().await? {

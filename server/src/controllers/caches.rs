@@ -38,6 +38,7 @@ impl Caches {
         let slot = reflectors.entry(TypeId::of::<T>()).or_insert_with(|| {
             let selector = Selector {
                 fields: T::FIELDS.to_owned(),
+                labels: T::LABELS.to_owned(),
                 ..Selector::default()
             };
             let reflector = Reflector::<T>::selected(T::AT, selector);

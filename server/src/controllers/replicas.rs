@@ -360,6 +360,21 @@ mod tests {
                                        "spec": {"containers": []}}}}"#,
         )
         .expect("a ReplicaSet");
-        insta::assert_snapshot!(pod_from_template(&parent, ("apps/v1", "ReplicaSet")), @r#"{"apiVersion":"v1","kind":"Pod","metadata":{"generateName":"web-1-","ownerReferences":[{"apiVersion":"apps/v1","kind":"ReplicaSet","name":"web-1","uid":"u","controller":true,"blockOwnerDeletion":true}],"labels":{"app":"web"}},"spec":{"containers":[]}}"#);
+        assert_eq!(
+            pod_from_template(&parent, ("apps/v1", "ReplicaSet")),
+            json!({
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {
+                    "generateName": "web-1-",
+                    "labels": {"app": "web"},
+                    "ownerReferences": [{
+                        "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-1", "uid": "u",
+                        "controller": true, "blockOwnerDeletion": true,
+                    }],
+                },
+                "spec": {"containers": []},
+            })
+        );
     }
 }
