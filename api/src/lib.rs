@@ -15,6 +15,7 @@
 //! - [`managed`]: owners of fields, and server-side apply;
 //! - [`jsonpath`]: paths and templates as kubectl speaks them;
 //! - [`yaml`]: objects as YAML text;
+//! - [`openapi`]: the documents that clients read the API from;
 //! - [`status`]: the errors of the API, with upstream's reasons, codes and words;
 //! - `client`: verbs, reflector and Event recorder over `kube::Client` (feature `client`);
 
@@ -26,6 +27,7 @@ pub mod duration;
 pub mod managed;
 pub mod jsonpath;
 pub mod object;
+pub mod openapi;
 pub mod patch;
 pub mod quantity;
 pub mod resource;
