@@ -5,7 +5,11 @@
 
 mod api_resources;
 mod cli;
+mod config;
 mod get;
+mod logging;
+mod server;
+mod supervise;
 mod version;
 
 use std::process::ExitCode;
@@ -34,6 +38,8 @@ commands! {
     Get => get,
     ApiResources => api_resources,
     Version => version,
+    Server => server,
+    Supervise => supervise,
 }
 
 /// Kubernetes in one program.
@@ -45,7 +51,9 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match Arguments::parse().command.run() {
+    let ran = config::merge(std::env::args_os().collect())
+        .and_then(|arguments| Arguments::parse_from(arguments).command.run());
+    match ran {
         Ok(code) => code,
         Err(error) => cli::error::report(&error),
     }

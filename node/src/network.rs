@@ -9,7 +9,7 @@
 mod link;
 mod sysctl;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -95,6 +95,23 @@ pub async fn remove(settings: &Settings) -> anyhow::Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+/// The address that this host uses towards others; without a default route, any that is not loopback.
+pub fn host_address() -> Option<IpAddr> {
+    // Connecting a datagram socket sends nothing: it only asks the kernel for a route.
+    let routed = || {
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+        socket.connect("192.0.2.1:9").ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    };
+    let any = || {
+        let all = nix::ifaddrs::getifaddrs()
+            .ok()?
+            .filter_map(|i| Some(i.address?.as_sockaddr_in()?.ip()));
+        all.into_iter().find(|ip| !ip.is_loopback()).map(IpAddr::V4)
+    };
+    routed().or_else(any)
 }
 
 fn conflist(settings: &Settings) -> Value {

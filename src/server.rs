@@ -1,0 +1,327 @@
+//! `mizzen server`: the control plane and, unless disabled, the node agent, in this process.
+//!
+//! Flags come from the command line, then the environment, then the configuration file; their names are k3s's.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use k8s_openapi::api::core::v1::Taint;
+use mizzen_node::names::DEFAULT_DATA_DIR;
+use mizzen_node::{Agent, AgentConfig, kubelet_api};
+use mizzen_server::apiserver::admission::service_addresses::ServiceAddresses;
+use mizzen_server::apiserver::authentication::certificate::Certificate;
+use mizzen_server::apiserver::authentication::service_account::Tokens;
+use mizzen_server::apiserver::authorization::{Authorizer, Chain, node, rbac};
+use mizzen_server::apiserver::listener::Listener;
+use mizzen_server::cache::Cache;
+use mizzen_server::control_plane::{Config, ControlPlane, Gates};
+use mizzen_server::controllers;
+use mizzen_server::identity::User;
+use mizzen_server::pki::{self, PeerCertificate, Pki};
+use mizzen_server::scheduler::Scheduler;
+use mizzen_server::store::sqlite::{SqliteOptions, SqliteStore};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Flags of `mizzen server`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Args {
+    /// Configuration file: flags as YAML keys; `FILE.d/*.yaml` are read after it
+    #[arg(short, long, env = "MIZZEN_CONFIG_FILE", default_value = "/etc/mizzen/config.yaml")]
+    pub config: PathBuf,
+    /// Folder for all state
+    #[arg(short, long, env = "MIZZEN_DATA_DIR", default_value = DEFAULT_DATA_DIR)]
+    pub data_dir: PathBuf,
+    /// Address that the API listens on
+    #[arg(long, env = "MIZZEN_BIND_ADDRESS", default_value = "0.0.0.0")]
+    pub bind_address: IpAddr,
+    /// Port that the API listens on
+    #[arg(long, env = "MIZZEN_HTTPS_LISTEN_PORT", default_value_t = 6443)]
+    pub https_listen_port: u16,
+    /// Address at which the API can be reached by Pods and nodes (default: the node's)
+    #[arg(long, env = "MIZZEN_ADVERTISE_ADDRESS")]
+    pub advertise_address: Option<IpAddr>,
+    /// Further names and addresses for the API's certificate
+    #[arg(long, env = "MIZZEN_TLS_SAN", value_delimiter = ',')]
+    pub tls_san: Vec<String>,
+    /// Addresses for Pods
+    #[arg(long, env = "MIZZEN_CLUSTER_CIDR", default_value = "10.42.0.0/16")]
+    pub cluster_cidr: ipnet::Ipv4Net,
+    /// Addresses for Services
+    #[arg(long, env = "MIZZEN_SERVICE_CIDR", default_value = "10.43.0.0/16")]
+    pub service_cidr: ipnet::Ipv4Net,
+    /// Ports for Services of type NodePort
+    #[arg(long, env = "MIZZEN_SERVICE_NODE_PORT_RANGE", default_value = "30000-32767")]
+    pub service_node_port_range: String,
+    /// Address of the cluster DNS (default: the tenth of the Service addresses)
+    #[arg(long, env = "MIZZEN_CLUSTER_DNS")]
+    pub cluster_dns: Option<IpAddr>,
+    /// Domain of the cluster
+    #[arg(long, env = "MIZZEN_CLUSTER_DOMAIN", default_value = "cluster.local")]
+    pub cluster_domain: String,
+    /// Where the administrator's kubeconfig is written
+    #[arg(short = 'o', long, env = "MIZZEN_KUBECONFIG_OUTPUT")]
+    pub write_kubeconfig: Option<PathBuf>,
+    /// Mode of that file, in octal
+    #[arg(long, env = "MIZZEN_KUBECONFIG_MODE", default_value = "600", value_parser = parse_mode)]
+    pub write_kubeconfig_mode: u32,
+    /// Store to use instead of the embedded one
+    #[arg(long, env = "MIZZEN_DATASTORE_ENDPOINT")]
+    pub datastore_endpoint: Option<String>,
+    /// Do not run the node agent (kubelet, proxy, network, DNS)
+    #[arg(long, env = "MIZZEN_DISABLE_AGENT")]
+    pub disable_agent: bool,
+    /// Do not run the scheduler
+    #[arg(long, env = "MIZZEN_DISABLE_SCHEDULER")]
+    pub disable_scheduler: bool,
+    /// Do not run the controllers
+    #[arg(long, alias = "disable-controller-manager", env = "MIZZEN_DISABLE_CONTROLLERS")]
+    pub disable_controllers: bool,
+    /// Do not run the Service proxy
+    #[arg(long, alias = "disable-kube-proxy", env = "MIZZEN_DISABLE_PROXY")]
+    pub disable_proxy: bool,
+    /// Do not run the cluster DNS
+    #[arg(long, env = "MIZZEN_DISABLE_DNS")]
+    pub disable_dns: bool,
+    /// Name of the node (default: the host's name)
+    #[arg(long, env = "MIZZEN_NODE_NAME")]
+    pub node_name: Option<String>,
+    /// Address of the node (default: that of the default route)
+    #[arg(short = 'i', long, env = "MIZZEN_NODE_IP")]
+    pub node_ip: Option<IpAddr>,
+    /// Labels for the node, KEY=VALUE
+    #[arg(long, env = "MIZZEN_NODE_LABEL", value_delimiter = ',')]
+    pub node_label: Vec<String>,
+    /// Taints for the node, KEY=VALUE:EFFECT
+    #[arg(long, env = "MIZZEN_NODE_TAINT", value_delimiter = ',')]
+    pub node_taint: Vec<String>,
+    /// Port of the kubelet's API
+    #[arg(long, env = "MIZZEN_KUBELET_PORT", default_value_t = 10250)]
+    pub kubelet_port: u16,
+    /// Socket of a container runtime to use instead of our own containerd
+    #[arg(long, env = "MIZZEN_CONTAINER_RUNTIME_ENDPOINT")]
+    pub container_runtime_endpoint: Option<String>,
+    /// resolv.conf that Pods with the default DNS policy and forwarded queries use
+    #[arg(long, env = "MIZZEN_RESOLV_CONF", default_value = "/etc/resolv.conf")]
+    pub resolv_conf: PathBuf,
+    /// Log more
+    #[arg(long, env = "MIZZEN_DEBUG")]
+    pub debug: bool,
+}
+
+impl Args {
+    /// Runs the server until it is asked to stop.
+    pub fn run(self) -> Result<ExitCode> {
+        if let Some(endpoint) = &self.datastore_endpoint {
+            bail!("--datastore-endpoint={endpoint}: other stores than the embedded one are not built yet");
+        }
+        crate::logging::start(self.debug);
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(serve(self))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn node_port_range(&self) -> Result<std::ops::RangeInclusive<u16>> {
+        let parse = |text: &str| {
+            let (first, last) = text.split_once('-')?;
+            Some(first.parse().ok()?..=last.parse().ok()?)
+        };
+        parse(&self.service_node_port_range).with_context(|| {
+            format!(
+                "--service-node-port-range={}: expected FIRST-LAST",
+                self.service_node_port_range
+            )
+        })
+    }
+
+    fn service_address(&self, host: u32) -> IpAddr {
+        std::net::Ipv4Addr::from(u32::from(self.service_cidr.network()) + host).into()
+    }
+
+    fn kubeconfig(&self) -> PathBuf {
+        match &self.write_kubeconfig {
+            Some(path) => path.clone(),
+            None if self.data_dir == std::path::Path::new(DEFAULT_DATA_DIR) => "/etc/mizzen/mizzen.yaml".into(),
+            None => self.data_dir.join("server/cred/admin.kubeconfig"),
+        }
+    }
+}
+
+async fn serve(args: Args) -> Result<()> {
+    let stop = CancellationToken::new();
+    let host = nix::unistd::gethostname()?.to_string_lossy().to_lowercase();
+    let node_name = args.node_name.clone().unwrap_or_else(|| host.clone());
+    let node_ip = match args.node_ip {
+        Some(ip) => ip,
+        None => mizzen_node::network::host_address().context("cannot find this host's address: set --node-ip")?,
+    };
+    let mut components = JoinSet::new();
+
+    let server_url = format!("https://127.0.0.1:{}", args.https_listen_port);
+    let pki = Arc::new(Pki::open(&pki::Options {
+        data_dir: args.data_dir.clone(),
+        names: args
+            .tls_san
+            .iter()
+            .filter(|san| san.parse::<IpAddr>().is_err())
+            .cloned()
+            .chain([host.clone()])
+            .collect(),
+        addresses: args
+            .tls_san
+            .iter()
+            .filter_map(|san| san.parse().ok())
+            .chain([node_ip])
+            .chain(args.advertise_address)
+            .collect(),
+        service_address: args.service_address(1),
+        cluster_domain: args.cluster_domain.clone(),
+        server_url: server_url.clone(),
+    })?);
+    // The port is taken before anything is changed, so that a second server on it fails at once.
+    let address = (args.bind_address, args.https_listen_port);
+    let socket = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {}:{}", address.0, address.1))?;
+
+    let database = args.data_dir.join("server/db/state.db");
+    let store = tokio::task::spawn_blocking(move || SqliteStore::open(&database, SqliteOptions::default())).await??;
+    let (ports, service_cidr) = (args.node_port_range()?, args.service_cidr);
+    let (keys, issuer) = (
+        pki.token_keys(),
+        format!("https://kubernetes.default.svc.{}", args.cluster_domain),
+    );
+    let config = Config {
+        store: Arc::new(store),
+        gates: Box::new(move |cache| Gates {
+            authenticators: vec![
+                Arc::new(Certificate),
+                Arc::new(Tokens::new(keys, cache.clone(), issuer)),
+            ],
+            authorizers: vec![Arc::new(authorizers(cache))],
+            admission: vec![Arc::new(ServiceAddresses::new(cache.clone(), service_cidr, ports))],
+        }),
+    };
+    let plane = ControlPlane::start(config, stop.child_token()).await?;
+    let listener = Listener {
+        socket,
+        tls: pki.server_config()?,
+        trust: pki.client_trust()?,
+    };
+    components.spawn(listener.serve(plane.router(), stop.child_token()));
+    components.spawn(pki.clone().run(stop.child_token()));
+    pki.write_admin_kubeconfig(&args.kubeconfig(), args.write_kubeconfig_mode, &server_url)?;
+
+    if !args.disable_controllers {
+        let plane = plane.clone();
+        let clients: controllers::Clients = Arc::new(move |account| {
+            plane.client(match account {
+                None => User::new("system:kube-controller-manager", []),
+                Some(account) => User::new(
+                    format!("system:serviceaccount:kube-system:{account}"),
+                    ["system:serviceaccounts", "system:serviceaccounts:kube-system"],
+                ),
+            })
+        });
+        let config = controllers::Config {
+            root_ca_pem: pki.server_ca().pem().to_owned(),
+        };
+        components.spawn(controllers::Manager::new(clients, config).run(stop.child_token()));
+    }
+    if !args.disable_scheduler {
+        let client = plane.client(User::new("system:kube-scheduler", []));
+        components.spawn(Scheduler::new(client, &host).run(stop.child_token()));
+    }
+    if !args.disable_agent {
+        let client = plane.client(User::new(format!("system:node:{node_name}"), ["system:nodes"]));
+        let config = agent(&args, &node_name, node_ip, &pki)?;
+        components.spawn(Agent::new(config, client).run(stop.child_token()));
+    }
+    tracing::info!("serving on {}:{}", args.bind_address, args.https_listen_port);
+    supervise(components, &stop).await
+}
+
+/// What the node agent is told of the flags.
+fn agent(args: &Args, node_name: &str, node_ip: IpAddr, pki: &Pki) -> Result<AgentConfig> {
+    let certificates = pki.node(node_name, &[node_ip])?;
+    let trust = pki.client_trust()?;
+    // The first /24 of the Pods' addresses: nodes that join later get the next ones.
+    let pod_cidr = ipnet::Ipv4Net::new(args.cluster_cidr.network(), args.cluster_cidr.prefix_len().max(24))?;
+    let labels = args.node_label.iter().map(|label| {
+        let (key, value) = label.split_once('=').unwrap_or((label, ""));
+        (key.to_owned(), value.to_owned())
+    });
+    Ok(AgentConfig {
+        runtime_endpoint: args
+            .container_runtime_endpoint
+            .as_ref()
+            .map(|e| e.trim_start_matches("unix://").into()),
+        pod_cidr: pod_cidr.into(),
+        cluster_cidr: args.cluster_cidr,
+        service_cidr: args.service_cidr,
+        proxy: !args.disable_proxy,
+        dns: !args.disable_dns,
+        kubelet_trust: Some(kubelet_api::Trust {
+            tls: pki.kubelet_server_config(&certificates)?,
+            identify: Arc::new(move |chain| match trust.identify(Some(chain)) {
+                PeerCertificate::Trusted(user, _) => Some(user.groups.clone()),
+                _ => None,
+            }),
+        }),
+        cluster_dns: vec![args.cluster_dns.unwrap_or_else(|| args.service_address(10))],
+        cluster_domain: args.cluster_domain.clone(),
+        resolv_conf: args.resolv_conf.clone(),
+        kubelet_port: args.kubelet_port,
+        node_labels: labels.collect(),
+        node_taints: args
+            .node_taint
+            .iter()
+            .map(|taint| parse_taint(taint))
+            .collect::<Result<_>>()?,
+        ..AgentConfig::new(node_name, node_ip, args.data_dir.clone())
+    })
+}
+
+/// `KEY=VALUE:EFFECT` or `KEY:EFFECT`.
+fn parse_taint(text: &str) -> Result<Taint> {
+    let (pair, effect) = text
+        .rsplit_once(':')
+        .with_context(|| format!("--node-taint={text}: expected KEY=VALUE:EFFECT"))?;
+    let (key, value) = pair
+        .split_once('=')
+        .map_or((pair, None), |(key, value)| (key, Some(value.to_owned())));
+    Ok(Taint {
+        key: key.to_owned(),
+        value,
+        effect: effect.to_owned(),
+        time_added: None,
+    })
+}
+
+fn authorizers(cache: &Arc<Cache>) -> Chain {
+    let node: Arc<dyn Authorizer> = Arc::new(node::Node::new(cache.clone()));
+    Chain::new([node, Arc::new(rbac::Rbac::new(cache.clone()))])
+}
+
+/// Waits until asked to stop, or until a component fails; then stops the others.
+async fn supervise(mut components: JoinSet<Result<()>>, stop: &CancellationToken) -> Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let failed = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        ended = components.join_next() => ended,
+    };
+    stop.cancel();
+    let result = failed.map_or(Ok(()), |ended| ended?);
+    while components.join_next().await.is_some() {}
+    result
+}
+
+fn parse_mode(text: &str) -> Result<u32, String> {
+    u32::from_str_radix(text, 8).map_err(|_| format!("{text:?} is not a file mode: expected octal digits such as 644"))
+}
