@@ -20,6 +20,7 @@ mod delete;
 pub mod discovery;
 #[cfg(test)]
 mod fake;
+pub mod gates;
 mod get;
 mod gzip;
 mod health;
@@ -52,8 +53,8 @@ use crate::cache::Cache;
 use crate::store::Store;
 
 use admission::Admission;
-use authentication::Authenticator;
 use authorization::{Attributes, Authorizer, Decision};
+use gates::Gates;
 use limits::Limits;
 use metrics::Metrics;
 
@@ -67,12 +68,8 @@ pub struct Parts {
     pub cache: Arc<Cache>,
     /// Which resources there are at first.
     pub registry: Registry,
-    /// Asked in turn who sent a request.
-    pub authenticators: Vec<Arc<dyn Authenticator>>,
-    /// Asked in turn whether that user may do it; none of them having an opinion means no.
-    pub authorizers: Vec<Arc<dyn Authorizer>>,
-    /// The admission chain.
-    pub admission: Vec<Arc<dyn Admission>>,
+    /// What lets requests in.
+    pub gates: Gates,
 }
 
 /// The API server: the pipeline and all it needs.
@@ -80,9 +77,7 @@ pub struct ApiServer {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) cache: Arc<Cache>,
     registry: RwLock<Arc<Registry>>,
-    authenticators: Vec<Arc<dyn Authenticator>>,
-    authorizers: Vec<Arc<dyn Authorizer>>,
-    pub(crate) admission: Vec<Arc<dyn Admission>>,
+    pub(crate) gates: Gates,
     pub(crate) metrics: Metrics,
     limits: Limits,
 }
@@ -102,9 +97,7 @@ impl ApiServer {
             store: parts.store,
             cache: parts.cache,
             registry: RwLock::new(Arc::new(parts.registry)),
-            authenticators: parts.authenticators,
-            authorizers: parts.authorizers,
-            admission: parts.admission,
+            gates: parts.gates,
             metrics: Metrics::default(),
             limits: Limits::default(),
         })
@@ -117,15 +110,12 @@ impl ApiServer {
 
     /// Decides whether a user may do something: the first authorizer with an opinion says it.
     pub async fn authorize(&self, user: &User, attributes: &Attributes) -> Decision {
-        let mut reasons = Vec::new();
-        for authorizer in &self.authorizers {
-            match authorizer.authorize(user, attributes).await {
-                Decision::NoOpinion(reason) if reason.is_empty() => {}
-                Decision::NoOpinion(reason) => reasons.push(reason),
-                decision => return decision,
-            }
-        }
-        Decision::NoOpinion(reasons.join("\n"))
+        self.gates.authorization.authorize(user, attributes).await
+    }
+
+    /// The admission chain.
+    pub(crate) fn admission(&self) -> &[Arc<dyn Admission>] {
+        &self.gates.admission
     }
 
     /// Answers a request. Never fails: errors are answers too.

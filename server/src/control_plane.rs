@@ -11,9 +11,7 @@ use http::Request;
 use kube::client::Body;
 use tokio_util::sync::CancellationToken;
 
-use crate::apiserver::admission::Admission;
-use crate::apiserver::authentication::Authenticator;
-use crate::apiserver::authorization::Authorizer;
+use crate::apiserver::gates::Gates;
 use crate::apiserver::{ApiServer, Parts};
 use crate::cache::Cache;
 use crate::identity::User;
@@ -24,19 +22,11 @@ pub struct Config {
     /// Where objects are kept.
     pub store: Arc<dyn Store>,
     /// Builds what lets requests in, once the cache that it reads from is there.
-    pub gates: Box<dyn FnOnce(&Arc<Cache>) -> Gates + Send>,
+    pub gates: BuildGates,
 }
 
-/// Who lets requests in, and who may still object.
-#[derive(Default)]
-pub struct Gates {
-    /// Asked in turn who sent a request.
-    pub authenticators: Vec<Arc<dyn Authenticator>>,
-    /// Asked in turn whether that user may do it.
-    pub authorizers: Vec<Arc<dyn Authorizer>>,
-    /// The admission chain.
-    pub admission: Vec<Arc<dyn Admission>>,
-}
+/// Builds the gates over a cache.
+pub type BuildGates = Box<dyn FnOnce(&Arc<Cache>) -> Gates + Send>;
 
 /// A running control plane.
 #[derive(Clone, Debug)]
@@ -56,9 +46,7 @@ impl ControlPlane {
             store: config.store,
             cache: cache.clone(),
             registry: registry.clone(),
-            authenticators: gates.authenticators,
-            authorizers: gates.authorizers,
-            admission: gates.admission,
+            gates,
         });
         tokio::spawn(async move {
             if let Err(error) = cache.run(stop).await {

@@ -15,6 +15,7 @@ use crate::identity::User;
 use crate::store::StoreError;
 
 use super::ApiServer;
+use super::authorization::Attributes;
 use super::negotiation::Accept;
 use super::query::Query;
 use super::request::RequestInfo;
@@ -61,6 +62,15 @@ impl Call {
     /// Subresource; may be empty.
     pub fn subresource(&self) -> &str {
         &self.info.attributes.subresource
+    }
+
+    /// Refuses the call unless its user may also do `verb` with the same object.
+    pub async fn require(&self, verb: &str) -> ApiResult<()> {
+        let attributes = Attributes {
+            verb: verb.to_owned(),
+            ..self.info.attributes.clone()
+        };
+        self.server.gates.authorization.require(&self.user, &attributes).await
     }
 
     /// Prefix of the keys of the resource.

@@ -12,7 +12,7 @@ use http::{Request, Response};
 use mizzen_api::status::{ApiError, ApiResult};
 use parking_lot::Mutex;
 
-use super::authorization::{Attributes, Decision};
+use super::authentication::impersonation;
 use super::call::Call;
 use super::limits::Permit;
 use super::negotiation::Accept;
@@ -75,11 +75,12 @@ async fn admit(
 ) -> ApiResult<Response<Body>> {
     let permit = server.limits.enter(&info)?;
     let in_flight = server.metrics.in_flight(info.is_read_only());
-    let (parts, body) = request.into_parts();
-    let user = authenticate(&server, &parts).await?;
-    if let Some(denied) = deny(&server, &user, &info.attributes).await {
-        return Err(denied);
-    }
+    let (mut parts, body) = request.into_parts();
+    let gates = &server.gates;
+    let requester = gates.authentication.authenticate(&parts).await?;
+    let user = impersonation::impersonate(requester, &parts.headers, &gates.authorization).await?;
+    impersonation::strip(&mut parts.headers);
+    gates.authorization.require(&user, &info.attributes).await?;
     let long_running = info.is_long_running();
     let work = dispatch(server, user, info, query, parts, body);
     let response = if long_running {
@@ -93,83 +94,6 @@ async fn admit(
     drop::<Permit>(permit);
     drop(in_flight);
     Ok(response)
-}
-
-async fn authenticate(server: &ApiServer, parts: &http::request::Parts) -> ApiResult<User> {
-    if let Some(user) = parts.extensions.get::<User>() {
-        return Ok(user.clone());
-    }
-    for authenticator in &server.authenticators {
-        if let Some(user) = authenticator.authenticate(parts).await? {
-            return Ok(user);
-        }
-    }
-    Ok(User::anonymous())
-}
-
-async fn deny(server: &ApiServer, user: &User, attributes: &Attributes) -> Option<ApiError> {
-    match server.authorize(user, attributes).await {
-        Decision::Allow(_) => None,
-        Decision::Deny(reason) | Decision::NoOpinion(reason) => Some(forbidden(user, attributes, &reason)),
-    }
-}
-
-/// The refusal in upstream's words.
-pub(super) fn forbidden(user: &User, attributes: &Attributes, reason: &str) -> ApiError {
-    let Attributes {
-        verb,
-        group,
-        resource,
-        subresource,
-        namespace,
-        name,
-        path,
-        ..
-    } = attributes;
-    let because = if reason.is_empty() {
-        String::new()
-    } else {
-        format!(": {reason}")
-    };
-    let user = &user.name;
-    if resource.is_empty() {
-        let message = format!("forbidden: User {user:?} cannot {verb} path {path:?}{because}");
-        let mut error = ApiError::forbidden(message);
-        error.details = Some(Box::new(serde_json::json!({})));
-        return error;
-    }
-    let qualified = if group.is_empty() {
-        resource.clone()
-    } else {
-        format!("{resource}.{group}")
-    };
-    let whole = if subresource.is_empty() {
-        resource.clone()
-    } else {
-        format!("{resource}/{subresource}")
-    };
-    let at = if namespace.is_empty() || (resource == "namespaces" && group.is_empty() && name.is_empty()) {
-        "at the cluster scope".to_owned()
-    } else {
-        format!("in the namespace {namespace:?}")
-    };
-    let what = if name.is_empty() {
-        qualified
-    } else {
-        format!("{qualified} {name:?}")
-    };
-    let message = format!(
-        "{what} is forbidden: User {user:?} cannot {verb} resource {whole:?} in API group {group:?} {at}{because}"
-    );
-    let mut details = serde_json::json!({"kind": resource});
-    for (key, value) in [("name", name), ("group", group)] {
-        if !value.is_empty() {
-            details[key] = value.as_str().into();
-        }
-    }
-    let mut error = ApiError::forbidden(message);
-    error.details = Some(Box::new(details));
-    error
 }
 
 async fn dispatch(

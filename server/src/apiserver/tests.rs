@@ -4,7 +4,6 @@ mod crud;
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use axum::body::Body;
 use http::Request;
 use http_body_util::BodyExt;
@@ -12,23 +11,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use super::authorization::{Attributes, Authorizer, Decision};
-use crate::control_plane::{Config, ControlPlane, Gates};
+use super::gates::{self, Gates};
+use crate::control_plane::{Config, ControlPlane};
 use crate::identity::{MASTERS, User};
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
-
-struct AllowMasters;
-
-#[async_trait]
-impl Authorizer for AllowMasters {
-    async fn authorize(&self, user: &User, _: &Attributes) -> Decision {
-        if user.in_group(MASTERS) {
-            Decision::Allow(String::new())
-        } else {
-            Decision::NoOpinion(String::new())
-        }
-    }
-}
 
 /// A control plane of its own, gone when dropped.
 struct World {
@@ -50,9 +36,10 @@ impl World {
         let store = SqliteStore::open(&directory.path().join("state.db"), SqliteOptions::default()).expect("a store");
         let config = Config {
             store: Arc::new(store),
-            gates: Box::new(|_| Gates {
-                authorizers: vec![Arc::new(AllowMasters)],
-                ..Gates::default()
+            // Without admission, tests need no namespaces and accounts for what they create.
+            gates: Box::new(|cache| Gates {
+                admission: Vec::new(),
+                ..Gates::new(cache.clone(), gates::Options::for_tests())
             }),
         };
         let stop = CancellationToken::new();

@@ -20,6 +20,7 @@ pub(super) async fn update(call: &Call, body: Body) -> ApiResult<Response<Body>>
     let record = match write::read(call, name).await {
         Ok(record) => record,
         Err(error) if error.code == 404 && may_create(call, &object) => {
+            call.require("create").await?;
             object.metadata_mut().remove("resourceVersion");
             let json = write::create(call, object, &options).await?;
             return call.object(StatusCode::CREATED, &json);

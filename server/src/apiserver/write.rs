@@ -157,7 +157,7 @@ async fn admit(call: &Call, options: &WriteOptions, object: &mut Object, old: Op
         old,
         dry_run: options.dry_run,
     };
-    for plugin in &call.server.admission {
+    for plugin in call.server.admission() {
         plugin.admit(&mut request).await?;
     }
     Ok(())
@@ -180,7 +180,7 @@ async fn admit_final(call: &Call, options: &WriteOptions, object: &mut Object, o
         old,
         dry_run: options.dry_run,
     };
-    for plugin in &call.server.admission {
+    for plugin in call.server.admission() {
         plugin.validate(&request).await?;
     }
     Ok(())
@@ -199,10 +199,10 @@ pub(super) async fn admit_deletion(call: &Call, name: &str, old: &Object, dry_ru
         old: Some(old),
         dry_run,
     };
-    for plugin in &call.server.admission {
+    for plugin in call.server.admission() {
         plugin.admit(&mut request).await?;
     }
-    for plugin in &call.server.admission {
+    for plugin in call.server.admission() {
         plugin.validate(&request).await?;
     }
     Ok(())

@@ -65,6 +65,11 @@ impl Keys {
         Self::parse(&pem).with_context(|| format!("cannot use the token keys in {}", path.display()))
     }
 
+    /// Keys that no file holds and that end with the process: for tests.
+    pub fn generate() -> Result<Self> {
+        Self::parse(&rcgen::KeyPair::generate()?.serialize_pem())
+    }
+
     fn parse(pem: &str) -> Result<Self> {
         let random = SystemRandom::new();
         let keys = PrivatePkcs8KeyDer::pem_slice_iter(pem.as_bytes())
