@@ -13,6 +13,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use bytes::{Buf, BufMut, Bytes};
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use sha2::{Digest, Sha256};
 
 use super::file::{LogRow, describe_io};
@@ -22,7 +23,10 @@ use crate::store::{Change, Event, Record, Revision, StoreError};
 /// take with it.
 pub(super) const WAITING_ROWS: usize = 1024;
 /// Room for them: above an hour of one node's heartbeats.
-const FILE_BYTES: u64 = 256 << 10;
+const FILE_BYTES: usize = 256 << 10;
+/// The file is never touched in larger pieces, nor read ahead: the kernel would hold it in larger pieces
+/// then, and write all of one back for each heartbeat in it.
+const PAGE_BYTES: usize = 4096;
 /// Length and checksum in front of a row.
 const HEAD_BYTES: usize = 4 + CHECKSUM_BYTES;
 const CHECKSUM_BYTES: usize = 8;
@@ -69,10 +73,7 @@ impl RelaxedFile {
 
     /// The rows that follow revision `after` without a gap.
     pub(super) fn recover(&self, after: Revision) -> Result<Vec<LogRow>, StoreError> {
-        let mut content = vec![0; FILE_BYTES as usize];
-        self.file
-            .read_exact_at(&mut content, 0)
-            .map_err(|error| describe_io(&self.path, "read", &error))?;
+        let content = self.read().map_err(|error| describe_io(&self.path, "read", &error))?;
         let (mut rest, mut rows, mut last) = (&*content, Vec::new(), after);
         while let Some(row) = decode(&mut rest) {
             let revision = row.event.record.mod_revision;
@@ -85,12 +86,20 @@ impl RelaxedFile {
         Ok(rows)
     }
 
+    fn read(&self) -> io::Result<Vec<u8>> {
+        let mut content = vec![0; FILE_BYTES];
+        for (number, page) in content.chunks_mut(PAGE_BYTES).enumerate() {
+            self.file.read_exact_at(page, (number * PAGE_BYTES) as u64)?;
+        }
+        Ok(content)
+    }
+
     /// Writes rows behind those that wait. `false` when there is no room for them.
     pub(super) fn append(&mut self, rows: &[LogRow]) -> Result<bool, StoreError> {
         self.buffer.clear();
         rows.iter().for_each(|row| encode(row, &mut self.buffer));
         let end = self.end + self.buffer.len() as u64;
-        if end > FILE_BYTES {
+        if end > FILE_BYTES as u64 {
             self.buffer = Vec::new();
             return Ok(false);
         }
@@ -109,9 +118,11 @@ impl RelaxedFile {
 
 /// Takes the room once, so that later a full disk or a change of size is none of our worries.
 fn preallocate(file: &File) -> io::Result<()> {
-    let length = file.metadata()?.len();
-    if length < FILE_BYTES {
-        file.write_all_at(&vec![0; (FILE_BYTES - length) as usize], length)?;
+    posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_RANDOM)?;
+    if file.metadata()?.len() < FILE_BYTES as u64 {
+        for start in (0..FILE_BYTES).step_by(PAGE_BYTES) {
+            file.write_all_at(&[0; PAGE_BYTES], start as u64)?;
+        }
         file.sync_all()?;
     }
     Ok(())

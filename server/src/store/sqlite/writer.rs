@@ -25,7 +25,7 @@ use crate::store::{Change, Durability, Event, Expect, Put, Record, Revision, Sto
 
 /// At most so many writes share a transaction, so that none waits long for the others.
 const GROUP_WRITES: usize = 1024;
-/// Rows that one step of compaction removes.
+/// Rows that one step of compaction removes; more after a larger group, to keep up with it.
 const COMPACT_ROWS: usize = 256;
 /// Pages that one step of shrinking the file moves.
 const SHRINK_PAGES: u32 = 128;
@@ -192,8 +192,9 @@ impl Writer {
                 self.stage(&mut staged, request);
             }
             self.stage_expired(&mut staged);
+            let compact_rows = COMPACT_ROWS.max(2 * staged.rows.len());
             self.settle(staged);
-            self.tidy();
+            self.tidy(compact_rows);
         }
         self.finish();
     }
@@ -433,12 +434,12 @@ impl Writer {
     }
 
     /// One step of compaction, or of giving space back.
-    fn tidy(&mut self) {
+    fn tidy(&mut self, compact_rows: usize) {
         let (removable, oldest) = {
             let mut index = self.core.index.write();
             let desired = index.desired_oldest(now_ms(), self.options.history_time, self.options.history_bytes);
             index.raise_oldest(desired);
-            (index.removable(COMPACT_ROWS), index.oldest())
+            (index.removable(compact_rows), index.oldest())
         };
         let step = if oldest > self.oldest_on_disk || !removable.is_empty() {
             self.compact_step(&removable, oldest).map(|()| true)
