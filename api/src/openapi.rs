@@ -36,7 +36,7 @@ impl Dialect {
 pub fn index(registry: &Registry) -> Value {
     let mut paths = Map::new();
     for row in registry.iter() {
-        let path = group_version_path(row);
+        let path = path_of(row);
         if !paths.contains_key(&path) {
             let url = format!("/openapi/v3/{path}?hash={}", hash(registry, &path));
             paths.insert(path, json!({"serverRelativeURL": url}));
@@ -49,7 +49,7 @@ pub fn index(registry: &Registry) -> Value {
 pub fn hash(registry: &Registry, path: &str) -> String {
     let mut hasher = DefaultHasher::new();
     (env!("CARGO_PKG_VERSION"), table::BUILTIN).hash(&mut hasher);
-    for row in registry.iter().filter(|row| group_version_path(row) == path) {
+    for row in registry.iter().filter(|row| path_of(row) == path) {
         format!("{row:?}").hash(&mut hasher);
     }
     format!("{:016X}", hasher.finish())
@@ -57,7 +57,7 @@ pub fn hash(registry: &Registry, path: &str) -> String {
 
 /// The document of a group version such as `api/v1` or `apis/apps/v1`, as JSON.
 pub fn group_version(registry: &Registry, path: &str, version: &str) -> Option<Vec<u8>> {
-    let rows: Vec<_> = registry.iter().filter(|row| group_version_path(row) == path).collect();
+    let rows: Vec<_> = registry.iter().filter(|row| path_of(row) == path).collect();
     if rows.is_empty() {
         return None;
     }
@@ -105,7 +105,8 @@ fn all_definitions(registry: &Registry) -> Definitions {
     definitions
 }
 
-fn group_version_path(row: &Resource) -> String {
+/// Where the document of a resource's group version is below `/openapi/v3/`: `api/v1`, `apis/apps/v1`.
+pub fn path_of(row: &Resource) -> String {
     let root = if row.group.is_empty() { "api" } else { "apis" };
     format!("{root}/{}", row.api_version())
 }

@@ -30,6 +30,7 @@ pub mod listener;
 pub mod meta;
 pub mod metrics;
 pub mod negotiation;
+mod openapi;
 mod patch;
 mod pipeline;
 pub mod query;

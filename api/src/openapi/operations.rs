@@ -107,7 +107,7 @@ fn operation(verb: &str) -> Option<Operation> {
 
 /// Every path of a resource with its path item.
 pub(super) fn paths(dialect: Dialect, row: &Resource) -> Vec<(String, Value)> {
-    let root = format!("/{}", super::group_version_path(row));
+    let root = format!("/{}", super::path_of(row));
     let scope = if row.namespaced() {
         "/namespaces/{namespace}"
     } else {

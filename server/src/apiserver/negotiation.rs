@@ -114,7 +114,8 @@ fn include(query: &Query) -> Include {
     }
 }
 
-fn accepts_gzip(headers: &HeaderMap) -> bool {
+/// Whether the client takes gzip.
+pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
     let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|v| v.to_str().ok());
     let mut clauses = values.flat_map(|value| value.split(','));
     clauses.any(|clause| {

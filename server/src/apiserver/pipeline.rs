@@ -18,7 +18,7 @@ use super::limits::Permit;
 use super::negotiation::Accept;
 use super::query::Query;
 use super::request::RequestInfo;
-use super::{ApiServer, create, delete, discovery, get, health, list, patch, response, scale, special, update, watch};
+use super::{ApiServer, create, delete, discovery, get, health, list, openapi, patch, response, scale, special, update, watch};
 use crate::identity::User;
 
 /// How long a request that is not a stream may take, as upstream.
@@ -201,6 +201,9 @@ async fn outside(
     parts: &http::request::Parts,
 ) -> ApiResult<Response<Body>> {
     if let Some(answer) = discovery::answer(server, parts, query)? {
+        return Ok(answer);
+    }
+    if let Some(answer) = openapi::answer(server, parts, query).await? {
         return Ok(answer);
     }
     if let Some(answer) = health::answer(server, &info.attributes.path, query).await {
