@@ -11,13 +11,9 @@ use anyhow::{Context as _, Result, bail};
 use k8s_openapi::api::core::v1::Taint;
 use mizzen_node::names::DEFAULT_DATA_DIR;
 use mizzen_node::{Agent, AgentConfig, kubelet_api};
-use mizzen_server::apiserver::admission::service_addresses::ServiceAddresses;
-use mizzen_server::apiserver::authentication::certificate::Certificate;
-use mizzen_server::apiserver::authentication::service_account::Tokens;
-use mizzen_server::apiserver::authorization::{Authorizer, Chain, node, rbac};
+use mizzen_server::apiserver::gates::{self, Gates};
 use mizzen_server::apiserver::listener::Listener;
-use mizzen_server::cache::Cache;
-use mizzen_server::control_plane::{Config, ControlPlane, Gates};
+use mizzen_server::control_plane::{Config, ControlPlane};
 use mizzen_server::controllers;
 use mizzen_server::identity::User;
 use mizzen_server::pki::{self, PeerCertificate, Pki};
@@ -191,21 +187,20 @@ async fn serve(args: Args) -> Result<()> {
 
     let database = args.data_dir.join("server/db/state.db");
     let store = tokio::task::spawn_blocking(move || SqliteStore::open(&database, SqliteOptions::default())).await??;
-    let (ports, service_cidr) = (args.node_port_range()?, args.service_cidr);
-    let (keys, issuer) = (
-        pki.token_keys(),
-        format!("https://kubernetes.default.svc.{}", args.cluster_domain),
-    );
+    let gates = gates::Options {
+        token_keys: pki.token_keys(),
+        issuer: format!("https://kubernetes.default.svc.{}", args.cluster_domain),
+        server_url: format!(
+            "https://{}:{}",
+            args.advertise_address.unwrap_or(node_ip),
+            args.https_listen_port
+        ),
+        service_network: args.service_cidr,
+        node_ports: args.node_port_range()?,
+    };
     let config = Config {
         store: Arc::new(store),
-        gates: Box::new(move |cache| Gates {
-            authenticators: vec![
-                Arc::new(Certificate),
-                Arc::new(Tokens::new(keys, cache.clone(), issuer)),
-            ],
-            authorizers: vec![Arc::new(authorizers(cache))],
-            admission: vec![Arc::new(ServiceAddresses::new(cache.clone(), service_cidr, ports))],
-        }),
+        gates: Box::new(move |cache| Gates::new(cache.clone(), gates)),
     };
     let plane = ControlPlane::start(config, stop.child_token()).await?;
     let listener = Listener {
@@ -301,11 +296,6 @@ fn parse_taint(text: &str) -> Result<Taint> {
         effect: effect.to_owned(),
         time_added: None,
     })
-}
-
-fn authorizers(cache: &Arc<Cache>) -> Chain {
-    let node: Arc<dyn Authorizer> = Arc::new(node::Node::new(cache.clone()));
-    Chain::new([node, Arc::new(rbac::Rbac::new(cache.clone()))])
 }
 
 /// Waits until asked to stop, or until a component fails; then stops the others.
