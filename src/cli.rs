@@ -4,8 +4,11 @@
 //! terminal would otherwise hold the program until the next key.
 
 pub(crate) mod error;
+pub(crate) mod follow;
 pub(crate) mod manifest;
+pub(crate) mod marks;
 pub(crate) mod output;
+pub(crate) mod pods;
 pub(crate) mod session;
 pub(crate) mod targets;
 
@@ -38,4 +41,10 @@ pub(crate) fn say(line: impl Display) -> io::Result<()> {
 pub(crate) fn tell(line: impl Display) {
     // Whoever closed stderr does not want to know.
     let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Reads a span of time from the command line; below zero means for ever, as zero does.
+pub(crate) fn wait_time(text: &str) -> Result<std::time::Duration, String> {
+    let span = mizzen_api::duration::parse(text)?;
+    Ok(std::time::Duration::try_from(span).unwrap_or_default())
 }

@@ -191,10 +191,11 @@ impl Get {
     /// Gives items of a list their kind, and hides who manages which field.
     fn tidy(&self, resource: &Resource, answer: &mut Value) {
         let hide = |object: &mut Value| {
-            if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-                if !self.args.show_managed_fields {
-                    metadata.remove("managedFields");
-                }
+            if let (Some(metadata), false) = (
+                object.get_mut("metadata").and_then(Value::as_object_mut),
+                self.args.show_managed_fields,
+            ) {
+                metadata.remove("managedFields");
             }
         };
         hide(answer);

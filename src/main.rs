@@ -3,14 +3,26 @@
 //! Wiring only. A subcommand is one file with an `Args` that can `run`, one `mod` line and one row in
 //! the table below; what the client commands share is under `cli`.
 
+mod annotate;
 mod api_resources;
+mod apply;
 mod cli;
 mod config;
+mod cordon;
+mod create;
+mod delete;
+mod exec;
 mod get;
+mod label;
 mod logging;
+mod logs;
+mod rollout;
+mod scale;
 mod server;
 mod supervise;
+mod uncordon;
 mod version;
+mod wait;
 
 use std::process::ExitCode;
 
@@ -36,6 +48,18 @@ macro_rules! commands {
 
 commands! {
     Get => get,
+    Create => create,
+    Apply => apply,
+    Delete => delete,
+    Logs => logs,
+    Exec => exec,
+    Scale => scale,
+    Rollout => rollout,
+    Wait => wait,
+    Label => label,
+    Annotate => annotate,
+    Cordon => cordon,
+    Uncordon => uncordon,
     ApiResources => api_resources,
     Version => version,
     Server => server,

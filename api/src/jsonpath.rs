@@ -67,23 +67,23 @@ impl Template {
     /// Fills the template in from a value.
     pub fn render(&self, root: &Value) -> String {
         let mut out = String::new();
-        render(&self.nodes, root, root, &mut out);
+        render(&self.nodes, root, &mut out);
         out
     }
 }
 
-fn render(nodes: &[Node], root: &Value, current: &Value, out: &mut String) {
+fn render(nodes: &[Node], current: &Value, out: &mut String) {
     for node in nodes {
         match node {
             Node::Text(text) => out.push_str(text),
             Node::Path(path) => {
-                let found = path.find_from(root, current);
+                let found = path.find(current);
                 let texts: Vec<_> = found.iter().map(|v| display(v)).collect();
                 out.push_str(&texts.join(" "));
             }
             Node::Range(path, body) => {
-                for item in path.find_from(root, current) {
-                    render(body, root, item, out);
+                for item in path.find(current) {
+                    render(body, item, out);
                 }
             }
         }
@@ -123,22 +123,18 @@ impl Path {
 
     /// The values that the path leads to.
     pub fn find<'a>(&self, root: &'a Value) -> Vec<&'a Value> {
-        self.find_from(root, root)
-    }
-
-    fn find_from<'a>(&self, root: &'a Value, current: &'a Value) -> Vec<&'a Value> {
-        let mut found = vec![current];
+        let mut found = vec![root];
         let mut steps = self.steps.iter();
         while let Some(step) = steps.next() {
             found = match step {
                 Step::Recursive => {
                     let all = found.iter().flat_map(|v| descendants(v));
                     match steps.next() {
-                        Some(next) => all.flat_map(|v| next.apply(root, v)).collect(),
+                        Some(next) => all.flat_map(|v| next.apply(v)).collect(),
                         None => all.collect(),
                     }
                 }
-                step => found.into_iter().flat_map(|v| step.apply(root, v)).collect(),
+                step => found.into_iter().flat_map(|v| step.apply(v)).collect(),
             };
         }
         found
@@ -156,7 +152,7 @@ fn descendants(value: &Value) -> Vec<&Value> {
 }
 
 impl Step {
-    fn apply<'a>(&self, root: &'a Value, value: &'a Value) -> Vec<&'a Value> {
+    fn apply<'a>(&self, value: &'a Value) -> Vec<&'a Value> {
         match self {
             Self::Field(name) => value.get(name).into_iter().collect(),
             Self::Wildcard => match value {
@@ -183,14 +179,14 @@ impl Step {
                 list.iter().take(to).skip(from).step_by(step).collect()
             }
             Self::Recursive => descendants(value),
-            Self::Union(steps) => steps.iter().flat_map(|s| s.apply(root, value)).collect(),
+            Self::Union(steps) => steps.iter().flat_map(|s| s.apply(value)).collect(),
             Self::Filter(left, comparison, right) => {
                 let keep = |item: &&Value| comparison.holds(left.value(item), right.value(item));
-                Self::Wildcard.apply(root, value).into_iter().filter(keep).collect()
+                Self::Wildcard.apply(value).into_iter().filter(keep).collect()
             }
             Self::Exists(path) => {
                 let keep = |item: &&Value| !path.find(item).is_empty();
-                Self::Wildcard.apply(root, value).into_iter().filter(keep).collect()
+                Self::Wildcard.apply(value).into_iter().filter(keep).collect()
             }
         }
     }

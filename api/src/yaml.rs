@@ -148,11 +148,9 @@ fn is_time_or_sexagesimal(text: &str) -> bool {
 fn is_plain(text: &str) -> bool {
     let first = text.chars().next().unwrap_or(' ');
     let second_is_space = matches!(text.chars().nth(1), None | Some(' '));
-    !("!&*{}[]|>@`\"'%#, ".contains(first) || ("-?:".contains(first) && second_is_space))
-        && !text.ends_with([' ', ':'])
-        && !text.contains(": ")
-        && !text.contains(" #")
-        && !text.starts_with("---")
+    let opens_something = "!&*{}[]|>@`\"'%#, ".contains(first) || ("-?:".contains(first) && second_is_space);
+    let reads_on = [": ", " #"].iter().any(|mark| text.contains(mark)) || text.ends_with([' ', ':']);
+    !(opens_something || reads_on || text.starts_with("---"))
 }
 
 #[cfg(test)]

@@ -33,6 +33,11 @@ impl Files {
         self.files.is_empty()
     }
 
+    /// Reads all objects, if any file was named.
+    pub(crate) fn read_if_any(&self) -> anyhow::Result<Vec<Manifest>> {
+        if self.is_empty() { Ok(Vec::new()) } else { self.read() }
+    }
+
     /// Reads all objects, in order.
     pub(crate) fn read(&self) -> anyhow::Result<Vec<Manifest>> {
         let mut manifests = Vec::new();
@@ -104,7 +109,7 @@ fn add(text: &str, source: &str, manifests: &mut Vec<Manifest>) -> anyhow::Resul
 
 fn push(object: Value, source: &str, manifests: &mut Vec<Manifest>) -> anyhow::Result<()> {
     for field in ["apiVersion", "kind"] {
-        if !object[field].as_str().is_some_and(|text| !text.is_empty()) {
+        if object[field].as_str().is_none_or(str::is_empty) {
             return fail(format!(
                 "error validating {source:?}: error validating data: {field} not set"
             ));

@@ -187,6 +187,20 @@ impl Session {
         }
     }
 
+    /// The namespace for an object from a file: its own, or the session's.
+    pub(crate) fn namespace_of<'a>(&'a self, resource: &Resource, object: &'a Value) -> anyhow::Result<&'a str> {
+        let own = mizzen_api::view::namespace(object);
+        match (resource.namespaced(), own) {
+            (false, _) => Ok(""),
+            (true, "") => Ok(&self.namespace),
+            (true, own) if self.namespace_given && own != self.namespace => fail(format!(
+                "the namespace from the provided object {own:?} does not match the namespace {:?}. You must pass '--namespace={own}' to perform this operation.",
+                self.namespace
+            )),
+            (true, own) => Ok(own),
+        }
+    }
+
     /// Makes a call and reads the answer as JSON. Warnings of the server go to stderr.
     pub(crate) async fn call(&self, call: Call) -> anyhow::Result<Value> {
         let (parts, body) = call.request()?.into_parts();

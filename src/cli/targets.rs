@@ -86,14 +86,6 @@ async fn types(session: &Session, name: &str) -> anyhow::Result<Vec<Arc<Resource
     }
 }
 
-/// Exactly one object, for commands that are about one.
-pub(crate) async fn one(session: &Session, arguments: &[String]) -> anyhow::Result<(Arc<Resource>, String)> {
-    match parse(session, arguments).await?.as_slice() {
-        [target] if target.names.len() == 1 => Ok((target.resource.clone(), target.names[0].clone())),
-        _ => fail("name exactly one object, as TYPE/NAME"),
-    }
-}
-
 /// The named objects of all targets, or those that a label selector picks. `all` allows a target
 /// without names and selector to mean all objects.
 pub(crate) async fn objects(

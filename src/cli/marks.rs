@@ -1,0 +1,96 @@
+//! Changing labels or annotations: `key=value` sets, `key-` removes.
+
+use std::process::ExitCode;
+
+use mizzen_api::view;
+use serde_json::{Map, Value, json};
+
+use super::error::{Outcome, fail};
+use super::manifest::Files;
+use super::targets::{self, display};
+use super::{Session, say};
+
+/// What `label` and `annotate` take alike.
+#[derive(clap::Args)]
+pub(crate) struct Marks {
+    /// Objects as TYPE NAME… or TYPE/NAME…, then KEY=VALUE to set or KEY- to remove.
+    #[arg(value_name = "TYPE NAME KEY=VALUE", allow_hyphen_values = true)]
+    arguments: Vec<String>,
+    #[command(flatten)]
+    files: Files,
+    /// Replace values that are there.
+    #[arg(long)]
+    overwrite: bool,
+    /// All objects of the type.
+    #[arg(long)]
+    all: bool,
+    /// Objects with these labels.
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    selector: Option<String>,
+}
+
+/// Words that differ between labels and annotations.
+pub(crate) struct Words {
+    /// Field of the metadata.
+    pub(crate) field: &'static str,
+    /// What was done when something was set.
+    pub(crate) done: &'static str,
+    /// What was done when something was only removed.
+    pub(crate) undone: &'static str,
+}
+
+impl Marks {
+    /// Runs the command.
+    pub(crate) async fn run(self, session: Session, words: Words) -> anyhow::Result<ExitCode> {
+        let is_change = |a: &String| (a.contains('=') && !a.starts_with('=')) || a.ends_with('-');
+        let (changes, mut names): (Vec<_>, Vec<_>) = self.arguments.iter().cloned().partition(is_change);
+        if changes.is_empty() {
+            return fail(format!(
+                "at least one {} update is required",
+                words.field.trim_end_matches('s')
+            ));
+        }
+        for manifest in self.files.read_if_any()? {
+            let resource = session.resource_of(&manifest.object).await?;
+            names.push(format!(
+                "{}/{}",
+                resource.qualified_name(),
+                view::name(&manifest.object)
+            ));
+        }
+        let targets = targets::parse(&session, &names).await?;
+        let objects = targets::objects(&session, &targets, self.selector.as_deref(), self.all).await?;
+        let mut outcome = Outcome::default();
+        for (resource, object) in &objects {
+            let change = async {
+                let patch = patch(&changes, object, self.overwrite, &words)?;
+                let at = (view::namespace(object), view::name(object));
+                session.merge(resource, at, &patch).await?;
+                let only_removed = changes.iter().all(|c| c.ends_with('-') && !c.contains('='));
+                let done = if only_removed { words.undone } else { words.done };
+                Ok(say(format!("{} {done}", display(resource, at.1)))?)
+            };
+            outcome.note(change.await);
+        }
+        Ok(outcome.code())
+    }
+}
+
+fn patch(changes: &[String], object: &Value, overwrite: bool, words: &Words) -> anyhow::Result<Value> {
+    let present = view::map(object, &format!("/metadata/{}", words.field));
+    let mut entries = Map::new();
+    for change in changes {
+        let (key, value) = match change.split_once('=') {
+            Some((key, value)) => (key, json!(value)),
+            None => (change.trim_end_matches('-'), Value::Null),
+        };
+        let old = present.and_then(|p| p.get(key)).and_then(Value::as_str);
+        if let (Some(old), false, Some(new)) = (old, overwrite, value.as_str())
+            && old != new
+        {
+            return fail(format!("'{key}' already has a value ({old}), and --overwrite is false"));
+        }
+        entries.insert(key.to_owned(), value);
+    }
+    Ok(json!({"metadata": {words.field: entries}}))
+}
