@@ -3,6 +3,9 @@
 //! It answers with who it is (Pod, namespace, node, version), and can be told to misbehave, so that probes, rollouts and
 //! restarts can be watched without an image registry. One thread per connection; std only.
 //!
+//! Arguments make it a tool for trying things out in a container that has no shell: `--version`, `--get URL` (fetches
+//! over HTTP), `--echo` (copies its input to its output), `--exit CODE`.
+//!
 //! Environment: `PORT` (8080), `VERSION`, `POD_NAME`, `POD_NAMESPACE`, `NODE_NAME`, `START_DELAY`, `CRASH_AFTER`,
 //! `STOP_DELAY` (durations: `5`, `5s`, `500ms`), `FAIL_READY`, `FAIL_LIVE`, `FAIL_START` (any value but `false`).
 
@@ -37,9 +40,9 @@ struct Answer {
 }
 
 fn main() {
-    if std::env::args().any(|argument| argument == "--version") {
-        println!("hello {}", variable("VERSION", "dev"));
-        return;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if !arguments.is_empty() {
+        return tool(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
     }
     stop_on_signal();
     if flag("FAIL_START") {
@@ -80,6 +83,31 @@ fn main() {
             OPEN.fetch_sub(1, Ordering::Relaxed);
         });
     }
+}
+
+fn tool(arguments: &[&str]) {
+    let done = match arguments {
+        ["--version", ..] => Ok(println!("hello {}", variable("VERSION", "dev"))),
+        ["--get", url] => get(url),
+        ["--echo"] => std::io::copy(&mut std::io::stdin(), &mut std::io::stdout()).map(drop),
+        ["--exit", code] => std::process::exit(code.parse().unwrap_or(1)),
+        _ => fail("usage: hello [--version | --get URL | --echo | --exit CODE]"),
+    };
+    if let Err(error) = done {
+        fail(&format!("{}: {error}", arguments.join(" ")));
+    }
+}
+
+fn get(url: &str) -> std::io::Result<()> {
+    let rest = url.strip_prefix("http://").unwrap_or(url);
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let address = if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
+    let mut stream = TcpStream::connect(address)?;
+    write!(stream, "GET /{path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let body = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").map_or(0, |end| end + 4);
+    std::io::stdout().write_all(&answer[body..])
 }
 
 fn listen(port: u16) -> std::io::Result<TcpListener> {

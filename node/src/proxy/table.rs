@@ -150,10 +150,15 @@ fn base(settings: &network::Settings) -> String {
     ip daddr . meta l4proto . th dport vmap @services
     meta nfproto ipv4 fib daddr type local jump to_node
   }}
+  # A reset is told at once; the kernel limits how many ICMP messages it sends to one host.
+  chain answer_no {{
+    meta l4proto tcp reject with tcp reset
+    reject
+  }}
   chain refuse {{
-    ip daddr . meta l4proto . th dport @refused reject
-    meta nfproto ipv4 fib daddr type local meta l4proto . th dport @refused_node_ports reject
-    ip daddr {service_cidr} {dns}reject
+    ip daddr . meta l4proto . th dport @refused goto answer_no
+    meta nfproto ipv4 fib daddr type local meta l4proto . th dport @refused_node_ports goto answer_no
+    ip daddr {service_cidr} {dns}goto answer_no
   }}
 "
     );
