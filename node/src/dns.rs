@@ -114,11 +114,11 @@ impl Server {
                 continue;
             };
             let bytes = &buffer[..length];
-            match self.decide(bytes) {
-                Ok(answer) => _ = socket.send_to(&answer, client).await,
+            match self.decide(bytes, Transport::Udp) {
+                Reply::Now(answer) => _ = socket.send_to(&answer, client).await,
                 // A client whose query is dropped asks again.
-                Err(None) => {}
-                Err(Some(elsewhere)) => {
+                Reply::Never => {}
+                Reply::Later(elsewhere) => {
                     let Ok(permit) = self.waiting.clone().try_acquire_owned() else {
                         continue;
                     };
@@ -149,10 +149,10 @@ impl Server {
 
     async fn connection(self: Arc<Self>, mut stream: TcpStream, _permit: OwnedSemaphorePermit) {
         while let Ok(Ok(request)) = tokio::time::timeout(TCP_IDLE, forward::read_framed(&mut stream)).await {
-            let answer = match self.decide_tcp(&request) {
-                Ok(answer) => Some(answer),
-                Err(None) => None,
-                Err(Some(elsewhere)) => match self.waiting.clone().try_acquire_owned() {
+            let answer = match self.decide(&request, Transport::Tcp) {
+                Reply::Now(answer) => Some(answer),
+                Reply::Never => None,
+                Reply::Later(elsewhere) => match self.waiting.clone().try_acquire_owned() {
                     Ok(permit) => self.elsewhere(elsewhere, Transport::Tcp, permit).await,
                     Err(_) => None,
                 },
@@ -164,34 +164,16 @@ impl Server {
         }
     }
 
-    /// The cluster's own answer, or what has to be asked elsewhere.
-    fn decide(&self, bytes: &[u8]) -> Result<Vec<u8>, Option<Elsewhere>> {
-        self.decide_within(bytes, |request| {
-            request.max_payload().clamp(UDP_MIN_BYTES, UDP_MAX_BYTES)
-        })
-    }
-
-    fn decide_tcp(&self, bytes: &[u8]) -> Result<Vec<u8>, Option<Elsewhere>> {
-        self.decide_within(bytes, |_| u16::MAX)
-    }
-
-    fn decide_within(&self, bytes: &[u8], size: impl Fn(&Message) -> u16) -> Result<Vec<u8>, Option<Elsewhere>> {
-        let request = match Message::from_vec(bytes) {
-            Ok(request) => request,
-            Err(_) => {
-                let id = bytes
-                    .get(..2)
-                    .and_then(|id| id.try_into().ok())
-                    .map(u16::from_be_bytes)
-                    .ok_or(None)?;
-                return Message::error_msg(id, OpCode::Query, ResponseCode::FormErr)
-                    .to_vec()
-                    .map_err(|_| None);
-            }
+    fn decide(&self, bytes: &[u8], transport: Transport) -> Reply {
+        let now = |answer: Option<Vec<u8>>| answer.map_or(Reply::Never, Reply::Now);
+        let Ok(request) = Message::from_vec(bytes) else {
+            let id = bytes.first_chunk().copied().map(u16::from_be_bytes);
+            let refusal = id.map(|id| Message::error_msg(id, OpCode::Query, ResponseCode::FormErr).to_vec());
+            return now(refusal.and_then(Result::ok));
         };
         match self.zone.decide(&request, &self.services) {
-            Decision::Answer(answer) => encode(&answer, size(&request)).ok_or(None),
-            Decision::Forward => Err(Some(Elsewhere {
+            Decision::Answer(answer) => now(encode(&answer, size_limit(&request, transport))),
+            Decision::Forward => Reply::Later(Box::new(Elsewhere {
                 query: bytes.to_vec(),
                 request,
                 aliased: None,
@@ -200,19 +182,21 @@ impl Server {
                 let mut chase = Message::query();
                 chase.metadata.recursion_desired = true;
                 chase.add_query(query);
-                let query = chase.to_vec().map_err(|_| None)?;
-                Err(Some(Elsewhere {
-                    query,
-                    request,
-                    aliased: Some(answer),
-                }))
+                match chase.to_vec() {
+                    Ok(query) => Reply::Later(Box::new(Elsewhere {
+                        query,
+                        request,
+                        aliased: Some(answer),
+                    })),
+                    Err(_) => now(encode(&answer, size_limit(&request, transport))),
+                }
             }
         }
     }
 
     async fn elsewhere(
         &self,
-        elsewhere: Elsewhere,
+        elsewhere: Box<Elsewhere>,
         transport: Transport,
         _permit: OwnedSemaphorePermit,
     ) -> Option<Vec<u8>> {
@@ -220,11 +204,8 @@ impl Server {
             query,
             request,
             aliased,
-        } = elsewhere;
-        let size = match transport {
-            Transport::Udp => request.max_payload().clamp(UDP_MIN_BYTES, UDP_MAX_BYTES),
-            Transport::Tcp => u16::MAX,
-        };
+        } = *elsewhere;
+        let size = size_limit(&request, transport);
         // An alias may lead back into the cluster.
         let inside =
             aliased.as_ref().and_then(
@@ -247,6 +228,21 @@ impl Server {
                 encode(&alias, size)
             }
         }
+    }
+}
+
+/// What becomes of a query.
+enum Reply {
+    Now(Vec<u8>),
+    Later(Box<Elsewhere>),
+    Never,
+}
+
+/// How large an answer the client takes.
+fn size_limit(request: &Message, transport: Transport) -> u16 {
+    match transport {
+        Transport::Udp => request.max_payload().clamp(UDP_MIN_BYTES, UDP_MAX_BYTES),
+        Transport::Tcp => u16::MAX,
     }
 }
 

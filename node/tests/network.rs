@@ -42,6 +42,9 @@ const SERVICE: &str = "10.43.0.7:80";
 #[derive(Clone, Default)]
 struct Api(Arc<Mutex<HashMap<String, Resource>>>);
 
+type Stream =
+    StreamBody<futures::stream::BoxStream<'static, Result<http_body::Frame<Bytes>, std::convert::Infallible>>>;
+
 #[derive(Default)]
 struct Resource {
     objects: HashMap<String, Value>,
@@ -59,12 +62,7 @@ impl Api {
         kube::Client::new(service, "default")
     }
 
-    fn answer(
-        &self,
-        uri: &http::Uri,
-    ) -> http::Response<
-        StreamBody<futures::stream::BoxStream<'static, Result<http_body::Frame<Bytes>, std::convert::Infallible>>>,
-    > {
+    fn answer(&self, uri: &http::Uri) -> http::Response<Stream> {
         let plural = uri.path().rsplit('/').next().unwrap_or_default().to_owned();
         let mut resources = self.0.lock();
         let resource = resources.entry(plural).or_default();
@@ -710,13 +708,13 @@ fn pods_reach_services_and_clients_reach_pods() {
             .expect("a runtime");
         let dir = tempfile::tempdir().expect("a temporary directory");
         let test = async {
-            let world = World::new(dir.path()).await;
-            let a = world.pod("a", "mizzen.local/hello:v1").await;
-            let b = world.pod("b", "mizzen.local/hello:v2").await;
-            services(&world, &a, &b).await;
+            let world = Box::pin(World::new(dir.path())).await;
+            let a = Box::pin(world.pod("a", "mizzen.local/hello:v1")).await;
+            let b = Box::pin(world.pod("b", "mizzen.local/hello:v2")).await;
+            Box::pin(services(&world, &a, &b)).await;
             host_ports(&world, &a, &b).await;
-            kubelet(&world, &b).await;
-            world.end(vec![a, b]).await;
+            Box::pin(kubelet(&world, &b)).await;
+            Box::pin(world.end(vec![a, b])).await;
         };
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(test)));
         runtime.block_on(clean_up(dir.path()));

@@ -30,12 +30,15 @@ pub(super) enum Transport {
     Tcp,
 }
 
+/// A query without its identifier, and the way it came: UDP answers may be shorter.
+type Question = (Transport, Vec<u8>);
+
 /// The forwarder.
 pub(super) struct Forwarder {
     resolv_conf: PathBuf,
     own: SocketAddr,
     servers: Mutex<(Option<Instant>, Vec<SocketAddr>)>,
-    memory: Mutex<HashMap<(Transport, Vec<u8>), (Instant, Vec<u8>)>>,
+    memory: Mutex<HashMap<Question, (Instant, Vec<u8>)>>,
 }
 
 impl Forwarder {
@@ -90,7 +93,7 @@ impl Forwarder {
         servers.1.clone()
     }
 
-    fn remembered(&self, key: &(Transport, Vec<u8>)) -> Option<Vec<u8>> {
+    fn remembered(&self, key: &Question) -> Option<Vec<u8>> {
         let memory = self.memory.lock();
         memory
             .get(key)
@@ -98,7 +101,7 @@ impl Forwarder {
             .map(|(_, answer)| answer.clone())
     }
 
-    fn remember(&self, key: (Transport, Vec<u8>), answer: &[u8]) {
+    fn remember(&self, key: Question, answer: &[u8]) {
         let Some(seconds) = Message::from_vec(answer).ok().as_ref().and_then(lifetime_seconds) else {
             return;
         };
