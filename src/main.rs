@@ -11,8 +11,10 @@ mod config;
 mod cordon;
 mod create;
 mod delete;
+mod demo;
 mod exec;
 mod get;
+mod killall;
 mod label;
 mod logging;
 mod logs;
@@ -21,6 +23,7 @@ mod scale;
 mod server;
 mod supervise;
 mod uncordon;
+mod uninstall;
 mod version;
 mod wait;
 
@@ -64,6 +67,9 @@ commands! {
     Version => version,
     Server => server,
     Supervise => supervise,
+    Demo => demo,
+    Killall => killall,
+    Uninstall => uninstall,
 }
 
 /// Kubernetes in one program.

@@ -1,18 +1,17 @@
-//! `mizzen killall` and `mizzen uninstall`: end everything of ours, and remove exactly what is ours.
+//! `mizzen uninstall`: ends everything of ours, and removes exactly what is ours. `killall` is the first half.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
-use clap::Args;
 use mizzen_node::cleanup::{self, Item, Scope};
 use mizzen_node::names::{DEFAULT_DATA_DIR, Names};
 
 use crate::supervise;
 
-/// Flags of both.
-#[derive(Args, Clone, Debug)]
-pub struct UninstallArgs {
+/// Remove everything of ours from this machine.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Args {
     /// Only list what would be removed
     #[arg(long)]
     dry_run: bool,
@@ -24,14 +23,36 @@ pub struct UninstallArgs {
     name: String,
 }
 
+impl Args {
+    /// Runs the command.
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        self.remove_with(uninstall)
+    }
+
+    /// Runs `mizzen killall`.
+    pub(crate) fn run_killall(self) -> Result<ExitCode> {
+        self.remove_with(killall)
+    }
+
+    fn remove_with<F: Future<Output = Result<()>>>(self, remove: impl FnOnce(Self) -> F) -> Result<ExitCode> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(remove(self))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
 /// Ends all processes and takes down network, mounts and cgroups; files stay.
-pub async fn killall(args: UninstallArgs) -> Result<()> {
-    let scope = Scope { data_dir: args.data_dir.clone(), spare: own_processes(), paths: Vec::new() };
+async fn killall(args: Args) -> Result<()> {
+    let scope = Scope {
+        data_dir: args.data_dir.clone(),
+        spare: own_processes(),
+        paths: Vec::new(),
+    };
     remove(&args, &scope, &[]).await
 }
 
 /// Also removes the service, the configuration, all data and the program itself.
-pub async fn uninstall(args: UninstallArgs) -> Result<()> {
+async fn uninstall(args: Args) -> Result<()> {
     let service_files = service_files(&args.name);
     let mut paths = service_files.clone();
     paths.extend(log_folders(&args.data_dir));
@@ -43,11 +64,15 @@ pub async fn uninstall(args: UninstallArgs) -> Result<()> {
         // The program goes last: until then it can be run again if something fails.
         paths.extend(std::env::current_exe().ok().filter(|path| installed(path)));
     }
-    let scope = Scope { data_dir: args.data_dir.clone(), spare: own_processes(), paths };
+    let scope = Scope {
+        data_dir: args.data_dir.clone(),
+        spare: own_processes(),
+        paths,
+    };
     remove(&args, &scope, &service_files).await
 }
 
-async fn remove(args: &UninstallArgs, scope: &Scope, service_files: &[PathBuf]) -> Result<()> {
+async fn remove(args: &Args, scope: &Scope, service_files: &[PathBuf]) -> Result<()> {
     let items = cleanup::plan(scope)?;
     if args.dry_run {
         for item in &items {
@@ -70,9 +95,15 @@ async fn remove(args: &UninstallArgs, scope: &Scope, service_files: &[PathBuf]) 
 /// Log folders of our Pods, and the folder that holds them, which others may share: it goes when it is empty.
 fn log_folders(data_dir: &Path) -> Vec<PathBuf> {
     let root = Names::of(data_dir).pod_logs;
-    let ours = |name: &str| name.rsplit_once('_').is_some_and(|(_, uid)| data_dir.join("agent/pods").join(uid).exists());
+    let ours = |name: &str| {
+        name.rsplit_once('_')
+            .is_some_and(|(_, uid)| data_dir.join("agent/pods").join(uid).exists())
+    };
     let entries = std::fs::read_dir(&root).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(|path| path.file_name().and_then(|n| n.to_str()).is_some_and(ours)).collect()
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| path.file_name().and_then(|n| n.to_str()).is_some_and(ours))
+        .collect()
 }
 
 async fn stop_service(name: &str, disable: bool) -> Result<()> {
@@ -100,8 +131,15 @@ fn run(program: &str, arguments: &[&str]) {
 }
 
 fn service_files(name: &str) -> Vec<PathBuf> {
-    let candidates = [format!("/etc/systemd/system/{name}.service"), format!("/etc/init.d/{name}")];
-    candidates.into_iter().map(PathBuf::from).filter(|path| path.exists()).collect()
+    let candidates = [
+        format!("/etc/systemd/system/{name}.service"),
+        format!("/etc/init.d/{name}"),
+    ];
+    candidates
+        .into_iter()
+        .map(PathBuf::from)
+        .filter(|path| path.exists())
+        .collect()
 }
 
 /// Whether the program lies where install.sh puts it, not in somebody's build folder.

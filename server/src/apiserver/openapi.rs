@@ -44,7 +44,10 @@ pub(super) async fn answer(server: &ApiServer, parts: &Parts, query: &Query) -> 
         return moved(&format!("/openapi/v3/{path}?hash={hash}")).map(Some);
     }
     let etag = format!("\"{hash}\"");
-    let known = parts.headers.get(IF_NONE_MATCH).is_some_and(|v| v.as_bytes() == etag.as_bytes());
+    let known = parts
+        .headers
+        .get(IF_NONE_MATCH)
+        .is_some_and(|v| v.as_bytes() == etag.as_bytes());
     let served = registry.iter().any(|row| openapi::path_of(row) == path);
     let mut response = if !served {
         return Ok(None);
@@ -70,7 +73,9 @@ pub(super) async fn answer(server: &ApiServer, parts: &Parts, query: &Query) -> 
 
 fn wants_v2_protobuf(parts: &Parts) -> bool {
     let accept = parts.headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok());
-    let mut clauses = accept.flat_map(|v| v.split(',')).map(|c| c.split(';').next().unwrap_or_default().trim());
+    let mut clauses = accept
+        .flat_map(|v| v.split(','))
+        .map(|c| c.split(';').next().unwrap_or_default().trim());
     clauses.any(|c| c == V2_PROTOBUF || c == V2_PROTOBUF_OLD)
 }
 

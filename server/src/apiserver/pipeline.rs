@@ -18,7 +18,9 @@ use super::limits::Permit;
 use super::negotiation::Accept;
 use super::query::Query;
 use super::request::RequestInfo;
-use super::{ApiServer, create, delete, discovery, get, health, list, openapi, patch, response, scale, special, update, watch};
+use super::{
+    ApiServer, create, delete, discovery, get, health, list, openapi, patch, response, scale, special, update, watch,
+};
 use crate::identity::User;
 
 /// How long a request that is not a stream may take, as upstream.
