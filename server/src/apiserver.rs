@@ -14,6 +14,7 @@ pub mod admission;
 pub mod authentication;
 pub mod authorization;
 pub mod call;
+mod connect;
 mod create;
 pub mod decode;
 mod delete;
@@ -59,8 +60,6 @@ use gates::Gates;
 use limits::Limits;
 use metrics::Metrics;
 
-use crate::identity::User;
-
 /// What an API server is made of.
 pub struct Parts {
     /// Where objects are kept.
@@ -71,6 +70,8 @@ pub struct Parts {
     pub registry: Registry,
     /// What lets requests in.
     pub gates: Gates,
+    /// TLS for calling kubelets; without it their subresources answer 503.
+    pub kubelet_tls: Option<Arc<rustls::ClientConfig>>,
 }
 
 /// The API server: the pipeline and all it needs.

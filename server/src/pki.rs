@@ -17,13 +17,13 @@ use anyhow::Result;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use parking_lot::Mutex;
-use rustls::ServerConfig;
+use rustls::{ClientConfig, ServerConfig};
 use tokio_util::sync::CancellationToken;
 
 pub use authority::Authority;
 pub use jwt::Keys;
 pub use leaf::{Issued, Leaf, Profile};
-pub use tls::{ClientTrust, PeerCertificate};
+pub use tls::{ClientTrust, PeerCertificate, unverified_client_config};
 
 mod authority;
 pub mod files;
@@ -202,6 +202,11 @@ impl Pki {
     /// With what the API server calls kubelets.
     pub fn kubelet_client(&self) -> Arc<Leaf> {
         self.kubelet_client.clone()
+    }
+
+    /// TLS for calling kubelets.
+    pub fn kubelet_client_config(&self) -> Result<Arc<ClientConfig>> {
+        tls::client_config(self.kubelet_client.clone(), &self.server_ca)
     }
 
     /// The administrator's certificate.

@@ -6,16 +6,18 @@ use axum::body::{Body, Bytes};
 use http::request::Parts;
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use mizzen_api::object::Object;
 use mizzen_api::resource::Resource;
 use mizzen_api::status::{ApiError, ApiResult};
 use parking_lot::Mutex;
 
-use crate::cache::{CacheError, Filter, collection_prefix, object_key};
+use crate::cache::{CacheError, Filter, Reader, collection_prefix, object_key};
 use crate::identity::User;
 use crate::store::StoreError;
 
 use super::ApiServer;
 use super::authorization::Attributes;
+use super::authorization::builtin_row;
 use super::negotiation::Accept;
 use super::query::Query;
 use super::request::RequestInfo;
@@ -44,6 +46,35 @@ pub struct Call {
 }
 
 impl Call {
+    /// A call for another object of the request's namespace, by the same user: for subresources that
+    /// change more than what they belong to. Authorization is done.
+    pub(super) fn derive(&self, resource: Arc<Resource>, subresource: &str, name: &str) -> Self {
+        let mut info = self.info.clone();
+        info.attributes.group = resource.group.to_string();
+        info.attributes.version = resource.version.to_string();
+        info.attributes.resource = resource.plural.to_string();
+        info.attributes.subresource = subresource.to_owned();
+        info.attributes.name = name.to_owned();
+        Self {
+            server: self.server.clone(),
+            user: self.user.clone(),
+            info,
+            resource,
+            query: self.query.clone(),
+            accept: self.accept,
+            parts: self.parts.clone(),
+            warnings: Mutex::default(),
+        }
+    }
+
+    /// The latest state of an object, as the cache has it.
+    pub(super) fn peek(&self, group: &str, plural: &str, namespace: &str, name: &str) -> ApiResult<Object> {
+        let row = builtin_row(group, plural);
+        let entry = self.server.cache.get(&row, namespace, name);
+        let entry = entry.ok_or_else(|| ApiError::not_found(&row, name))?;
+        super::decode::stored(&entry.json)
+    }
+
     /// Namespace of the request; empty for cluster scope or all namespaces.
     pub fn namespace(&self) -> &str {
         // Upstream counts a Namespace as lying in itself, for authorization; keys do not.
@@ -101,11 +132,17 @@ impl Call {
     /// What the selectors in the query select.
     pub fn filter(&self) -> ApiResult<Filter> {
         use mizzen_api::selector::{FieldSelector, LabelSelector};
-        let labels = LabelSelector::parse(self.query.get("labelSelector"))
-            .map_err(|why| ApiError::bad_request(format!("unable to parse requirement: {why}")))?;
+        let labels = LabelSelector::parse(self.query.get("labelSelector")).map_err(ApiError::bad_request)?;
         let fields = FieldSelector::parse(self.query.get("fieldSelector")).map_err(ApiError::bad_request)?;
         if let Some(field) = fields.unsupported_field(&self.resource) {
-            return Err(ApiError::bad_request(format!("field label not supported: {field}")));
+            return Err(ApiError::bad_request(
+                match self.resource.selectable_fields.is_empty() {
+                    true => format!(
+                        "{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+                    ),
+                    false => format!("field label not supported: {field}"),
+                },
+            ));
         }
         let namespace = self.namespace();
         Ok(Filter {

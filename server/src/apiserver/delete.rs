@@ -21,7 +21,7 @@ const ATTEMPTS: usize = 10;
 /// Upstream's `DeleteOptions`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct DeleteOptions {
+pub(super) struct DeleteOptions {
     dry_run: Vec<String>,
     grace_period_seconds: Option<i64>,
     orphan_dependents: Option<bool>,
@@ -71,6 +71,19 @@ impl DeleteOptions {
         };
         let object = decode::kind(call, bytes, expected, FieldValidation::Ignore)?;
         serde_json::from_value(Value::Object(object)).map_err(|error| ApiError::bad_request(error.to_string()))
+    }
+
+    /// From a part of another object.
+    pub(super) fn from_value(value: Option<Value>) -> ApiResult<Self> {
+        let Some(value) = value else { return Ok(Self::default()) };
+        let options: Self = serde_json::from_value(value).map_err(|error| ApiError::bad_request(error.to_string()))?;
+        options.check()?;
+        Ok(options)
+    }
+
+    /// Deletes nothing after all.
+    pub(super) fn make_dry_run(&mut self) {
+        self.dry_run = vec!["All".to_owned()];
     }
 
     fn check(&self) -> ApiResult<()> {
@@ -138,7 +151,7 @@ struct Head {
 }
 
 /// What became of a deletion.
-struct Outcome {
+pub(super) struct Outcome {
     /// The object as it last was, or as it now waits for its end.
     json: Bytes,
     gone: bool,
@@ -167,7 +180,8 @@ pub(super) async fn delete(call: &Call, body: Body) -> ApiResult<Response<Body>>
     response::document(call.accept, code, status.to_string().into())
 }
 
-async fn delete_one(call: &Call, name: &str, options: &DeleteOptions) -> ApiResult<Outcome> {
+/// Deletes an object of the call's namespace.
+pub(super) async fn delete_one(call: &Call, name: &str, options: &DeleteOptions) -> ApiResult<Outcome> {
     let mut record = write::read(call, name).await?;
     for _ in 0..ATTEMPTS {
         let old = write::load(&call.resource, &record)?;

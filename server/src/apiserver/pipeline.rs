@@ -1,18 +1,20 @@
 //! The stages that every request passes, in order.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use futures::FutureExt;
-use http::header::HeaderValue;
+use http::header::{HeaderMap, HeaderValue, UPGRADE};
 use http::{Request, Response};
 use mizzen_api::status::{ApiError, ApiResult};
 use parking_lot::Mutex;
 
 use super::authentication::impersonation;
+use super::authorization::Attributes;
 use super::call::Call;
 use super::limits::Permit;
 use super::negotiation::Accept;
@@ -82,7 +84,9 @@ async fn admit(
     let requester = gates.authentication.authenticate(&parts).await?;
     let user = impersonation::impersonate(requester, &parts.headers, &gates.authorization).await?;
     impersonation::strip(&mut parts.headers);
-    gates.authorization.require(&user, &info.attributes).await?;
+    for attributes in required(&info, &parts.headers) {
+        gates.authorization.require(&user, &attributes).await?;
+    }
     let long_running = info.is_long_running();
     let work = dispatch(server, user, info, query, parts, body);
     let response = if long_running {
@@ -96,6 +100,20 @@ async fn admit(
     drop::<Permit>(permit);
     drop(in_flight);
     Ok(response)
+}
+
+/// What the user must be allowed to do.
+fn required<'a>(info: &'a RequestInfo, headers: &HeaderMap) -> impl Iterator<Item = Cow<'a, Attributes>> {
+    let attributes = &info.attributes;
+    // A WebSocket begins with GET, but what it opens is as strong as what SPDY opens by POST.
+    let opens = attributes.verb == "get"
+        && matches!(&*attributes.subresource, "attach" | "exec" | "portforward")
+        && headers.contains_key(UPGRADE);
+    let create = opens.then(|| Attributes {
+        verb: "create".to_owned(),
+        ..attributes.clone()
+    });
+    std::iter::once(Cow::Borrowed(attributes)).chain(create.map(Cow::Owned))
 }
 
 async fn dispatch(
@@ -175,12 +193,14 @@ fn check_path(call: &Call) -> ApiResult<()> {
 async fn generic(call: &Arc<Call>, body: Body) -> ApiResult<Response<Body>> {
     let attributes = &call.info.attributes;
     match (&*attributes.verb, &*attributes.subresource) {
-        ("get", "") | ("get", "status") => get::get(call).await,
+        ("get", "" | "status" | "approval" | "ephemeralcontainers" | "resize") => get::get(call).await,
         ("list", "") => list::list(call).await,
         ("watch", "") => watch::watch(call).await,
         ("create", "") => create::create(call, body).await,
-        ("update", "" | "status") => update::update(call, body).await,
-        ("patch", "" | "status") => patch::patch(call, body).await,
+        ("update", "" | "status" | "approval" | "ephemeralcontainers" | "finalize" | "resize") => {
+            update::update(call, body).await
+        }
+        ("patch", "" | "status" | "approval" | "ephemeralcontainers" | "resize") => patch::patch(call, body).await,
         ("delete", "") => delete::delete(call, body).await,
         ("deletecollection", "") => delete::delete_collection(call, body).await,
         ("get" | "update" | "patch", "scale") => scale::scale(call, body).await,

@@ -2,15 +2,23 @@
 //!
 //! A new one is a file with a handler, and a row here.
 
+mod binding;
+mod eviction;
+mod kubelet;
+mod proxy;
+
 use std::sync::Arc;
 
 use axum::body::Body;
+use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::Response;
+use http::{Response, StatusCode};
 use mizzen_api::resource::Resource;
 use mizzen_api::status::ApiResult;
+use serde_json::json;
 
 use super::call::Call;
+use super::response;
 
 /// Answers a call.
 pub type Handler = fn(Arc<Call>, Body) -> BoxFuture<'static, ApiResult<Response<Body>>>;
@@ -29,11 +37,49 @@ pub struct Special {
     pub handler: Handler,
 }
 
-const TABLE: &[Special] = &[];
+/// A row of the core group.
+const fn core(plural: &'static str, subresource: &'static str, raw: bool, handler: Handler) -> Special {
+    Special {
+        group: "",
+        plural,
+        subresource,
+        raw,
+        handler,
+    }
+}
+
+const TABLE: &[Special] = &[
+    core("bindings", "", false, |call, body| binding::bind(call, body).boxed()),
+    core("nodes", "proxy", true, |call, body| proxy::node(call, body).boxed()),
+    core("pods", "attach", true, |call, body| {
+        kubelet::stream(call, body, "attach").boxed()
+    }),
+    core("pods", "binding", false, |call, body| binding::bind(call, body).boxed()),
+    core("pods", "eviction", false, |call, body| {
+        eviction::evict(call, body).boxed()
+    }),
+    core("pods", "exec", true, |call, body| {
+        kubelet::stream(call, body, "exec").boxed()
+    }),
+    core("pods", "log", true, |call, body| kubelet::log(call, body).boxed()),
+    core("pods", "portforward", true, |call, body| {
+        kubelet::port_forward(call, body).boxed()
+    }),
+    core("pods", "proxy", true, |call, body| proxy::pod(call, body).boxed()),
+    core("services", "proxy", true, |call, body| {
+        proxy::service(call, body).boxed()
+    }),
+];
 
 /// The row for a resource and subresource, if it has one.
 pub fn find(resource: &Resource, subresource: &str) -> Option<&'static Special> {
     TABLE
         .iter()
         .find(|row| row.subresource == subresource && row.plural == resource.plural && row.group == resource.group)
+}
+
+/// The answer of what changes something and has nothing to show.
+fn created(call: &Call) -> ApiResult<Response<Body>> {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    response::document(call.accept, StatusCode::CREATED, status.to_string().into())
 }

@@ -1,6 +1,8 @@
 //! The whole pipeline over a real store, as kube's client and as raw HTTP see it.
 
 mod crud;
+mod semantics;
+mod watching;
 
 use std::sync::Arc;
 

@@ -5,7 +5,9 @@ use mizzen_api::convert;
 use mizzen_api::object::{ObjectExt, encode, splice_revision};
 use mizzen_api::resource::{Resource, Text};
 use mizzen_api::status::{ApiError, ApiResult};
+use mizzen_api::table;
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::call::Call;
@@ -21,7 +23,7 @@ pub(super) fn object(call: &Call, json: &Bytes) -> ApiResult<Bytes> {
         View::Table(include) => {
             let revision = revision(&json);
             let row = row(call, include, &json)?;
-            table(call, Some(&revision), true, &[row])
+            whole_table(call, Some(&revision), true, &[row])
         }
     })
 }
@@ -84,12 +86,16 @@ pub(super) fn metadata(json: &[u8]) -> ApiResult<Bytes> {
 
 /// A row of the resource's table.
 pub(super) fn row(call: &Call, include: Include, json: &Bytes) -> ApiResult<Bytes> {
-    let object = decode::stored(json)?;
-    let cells = serde_json::json!([object.name(), object.meta_str("creationTimestamp")]);
-    let _ = call;
+    let object: Value = serde_json::from_slice(json).map_err(ApiError::internal)?;
+    let cells = table::row(&call.resource, &object, jiff::Timestamp::now());
+    let cells: Vec<_> = cells.iter().map(table::Cell::to_json).collect();
     let mut out = BytesMut::with_capacity(512);
     out.put_slice(b"{\"cells\":");
-    out.put_slice(cells.to_string().as_bytes());
+    out.put_slice(Value::Array(cells).to_string().as_bytes());
+    if let Some(conditions) = table::row_conditions(&call.resource, &object) {
+        out.put_slice(b",\"conditions\":");
+        out.put_slice(conditions.to_string().as_bytes());
+    }
     match include {
         Include::None => {}
         Include::Metadata => {
@@ -106,14 +112,13 @@ pub(super) fn row(call: &Call, include: Include, json: &Bytes) -> ApiResult<Byte
 }
 
 /// Definitions of the columns of the resource's table.
-pub(super) fn columns(_resource: &Resource) -> Bytes {
-    Bytes::from_static(
-        br#"[{"name":"Name","type":"string","format":"name","description":"","priority":0},{"name":"Age","type":"string","format":"","description":"","priority":0}]"#,
-    )
+pub(super) fn columns(resource: &Resource) -> Bytes {
+    let columns = table::columns(resource).iter().map(table::Column::to_json);
+    Value::Array(columns.collect()).to_string().into()
 }
 
 /// A table of rows.
-pub(super) fn table(call: &Call, revision: Option<&str>, headers: bool, rows: &[Bytes]) -> Bytes {
+pub(super) fn whole_table(call: &Call, revision: Option<&str>, headers: bool, rows: &[Bytes]) -> Bytes {
     let mut out = BytesMut::with_capacity(1024);
     out.put_slice(br#"{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":{"#);
     if let Some(revision) = revision {

@@ -158,7 +158,7 @@ fn make_frame(call: &Call, kind: EventKind, json: &Bytes, headers: bool) -> Opti
         View::Metadata => view::metadata(&json),
         View::Table(include) => {
             let row = view::row(call, include, &json)?;
-            Ok(view::table(call, None, headers, &[row]))
+            Ok(view::whole_table(call, None, headers, &[row]))
         }
     });
     match object {

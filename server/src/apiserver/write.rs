@@ -394,9 +394,16 @@ async fn settle(call: &Call, options: &WriteOptions, object: &mut Object, old: &
     admit_final(call, options, object, Some(old)).await
 }
 
-/// Takes back what this path may not change: the status through the object, all else through the status.
+/// Takes back what this path may not change: the status through the object, all else through the status,
+/// all but their parts through other subresources.
 fn keep_the_rest(call: &Call, object: &mut Object, old: &Object) {
-    match call.subresource() {
+    let parts: &[&str] = match call.subresource() {
+        "" => {
+            if call.resource.subresource("status").is_some() {
+                keep(object, Some(old), "status");
+            }
+            return;
+        }
         "status" => {
             object.retain(|key, _| matches!(key.as_str(), "metadata" | "status"));
             let rest = old
@@ -404,10 +411,26 @@ fn keep_the_rest(call: &Call, object: &mut Object, old: &Object) {
                 .filter(|(key, _)| !matches!(key.as_str(), "metadata" | "status"));
             object.extend(rest.map(|(key, value)| (key.clone(), value.clone())));
             keep(object.metadata_mut(), old.metadata(), "ownerReferences");
+            return;
         }
-        "" if call.resource.subresource("status").is_some() => keep(object, Some(old), "status"),
-        _ => {}
+        "approval" => &["/status/conditions"],
+        "ephemeralcontainers" => &["/spec/ephemeralContainers"],
+        "finalize" => &["/spec/finalizers"],
+        "resize" => &["/spec/containers", "/spec/initContainers"],
+        _ => return,
+    };
+    let sent = std::mem::replace(object, old.clone());
+    for part in parts {
+        let (section, field) = part[1..].split_once('/').unwrap_or_default();
+        let value = sent.get(section).and_then(|section| section.get(field)).cloned();
+        let section = object.entry(section).or_insert_with(|| Value::Object(Object::new()));
+        match (section.as_object_mut(), value) {
+            (Some(section), Some(value)) => drop(section.insert(field.into(), value)),
+            (Some(section), None) => drop(section.remove(field)),
+            (None, _) => {}
+        }
     }
+    keep(object.metadata_mut(), sent.metadata(), "managedFields");
 }
 
 fn keep(object: &mut Object, old: Option<&Object>, key: &str) {

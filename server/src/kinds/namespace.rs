@@ -27,6 +27,10 @@ impl Strategy for Namespace {
         }
     }
 
+    fn prepare_delete(&self, object: &mut Object) {
+        section(object, "status").insert("phase".into(), "Terminating".into());
+    }
+
     fn prepare_update(&self, context: &Context<'_>, object: &mut Object, old: &Object) {
         // Only the finalize subresource changes spec.finalizers.
         if context.subresource != "finalize"
