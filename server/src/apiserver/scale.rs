@@ -51,10 +51,14 @@ async fn replace(call: &Call, body: Body) -> ApiResult<axum::body::Bytes> {
 }
 
 async fn patch(call: &Call, body: Body) -> ApiResult<axum::body::Bytes> {
-    let options = WriteOptions::read(call, "PatchOptions")?;
-    let patch = Patch::read(call, read_body(body).await?, SCALE)?;
+    let patch = Patch::read(call, body, SCALE).await?;
+    // The fields of the Scale are managed as those of the object that they stand for.
+    let options = WriteOptions {
+        applies: false,
+        ..patch.options.clone()
+    };
     write::change(call, call.name(), &options, |old| {
-        let scale = patch.apply(call, &of(old), SCALE, &options)?;
+        let scale = patch.apply(call, Some(&of(old)))?;
         put_into(call, old, &scale)
     })
     .await

@@ -8,6 +8,7 @@ use axum::body::Bytes;
 use http::header::USER_AGENT;
 use mizzen_api::convert;
 use mizzen_api::decode::FieldValidation;
+use mizzen_api::managed::{self, Writer};
 use mizzen_api::object::{Object, ObjectExt, encode, splice_revision};
 use mizzen_api::resource::Resource;
 use mizzen_api::status::{ApiError, ApiResult, FieldError};
@@ -37,6 +38,8 @@ pub struct WriteOptions {
     pub force: bool,
     /// What to do about unknown fields.
     pub validation: FieldValidation,
+    /// Whether this is an apply, which has settled already who manages which field.
+    pub applies: bool,
 }
 
 impl WriteOptions {
@@ -60,9 +63,10 @@ impl WriteOptions {
         }
         Ok(Self {
             dry_run,
-            field_manager: manager(call, field_manager),
+            field_manager: managed::manager_name(field_manager, agent(call)).to_owned(),
             force: query.flag("force"),
             validation: validation.unwrap_or_default(),
+            applies: false,
         })
     }
 }
@@ -76,14 +80,22 @@ pub(super) fn dry_run<'a>(values: impl Iterator<Item = &'a str>, errors: &mut Ve
     !values.is_empty()
 }
 
-/// The manager's name: as given, or what the client calls itself.
-fn manager(call: &Call, given: &str) -> String {
-    if !given.is_empty() {
-        return given.to_owned();
-    }
+fn agent(call: &Call) -> &str {
     let agent = call.parts.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
-    let name = agent.unwrap_or_default().split('/').next().unwrap_or_default();
-    name.chars().take(MANAGER_MAX_BYTES).collect()
+    agent.unwrap_or_default()
+}
+
+/// Notes whose the fields are that a write changed.
+fn manage(call: &Call, options: &WriteOptions, old: Option<&Object>, object: &mut Object) {
+    if options.applies {
+        return;
+    }
+    let writer = Writer {
+        manager: &options.field_manager,
+        subresource: call.subresource(),
+        now: &meta::now(),
+    };
+    managed::update(old, object, (&*call.resource).into(), writer);
 }
 
 /// An object as stored, in the version of the row, with its resourceVersion.
@@ -235,6 +247,7 @@ pub(super) async fn create(call: &Call, mut object: Object, options: &WriteOptio
     place(call, &mut object)?;
     let strategy = kinds::strategy(&call.resource);
     strategy.default(&context(call), &mut object);
+    manage(call, options, None, &mut object);
     admit(call, options, &mut object, None).await?;
     meta::begin(&mut object, &call.resource);
     strategy.prepare_create(&context(call), &mut object);
@@ -377,6 +390,7 @@ async fn settle(call: &Call, options: &WriteOptions, object: &mut Object, old: &
     meta::carry_over(object, old);
     keep_the_rest(call, object, old);
     strategy.default(&context, object);
+    manage(call, options, Some(old), object);
     admit(call, options, object, Some(old)).await?;
     keep_the_rest(call, object, old);
     strategy.prepare_update(&context, object, old);
