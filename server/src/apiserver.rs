@@ -52,6 +52,7 @@ use mizzen_api::resource::Registry;
 use parking_lot::RwLock;
 
 use crate::cache::Cache;
+use crate::identity::User;
 use crate::store::Store;
 
 use admission::Admission;
@@ -80,6 +81,7 @@ pub struct ApiServer {
     pub(crate) cache: Arc<Cache>,
     registry: RwLock<Arc<Registry>>,
     pub(crate) gates: Gates,
+    pub(crate) kubelet_tls: Option<Arc<rustls::ClientConfig>>,
     pub(crate) metrics: Metrics,
     limits: Limits,
 }
@@ -100,6 +102,7 @@ impl ApiServer {
             cache: parts.cache,
             registry: RwLock::new(Arc::new(parts.registry)),
             gates: parts.gates,
+            kubelet_tls: parts.kubelet_tls,
             metrics: Metrics::default(),
             limits: Limits::default(),
         })

@@ -23,6 +23,8 @@ pub struct Config {
     pub store: Arc<dyn Store>,
     /// Builds what lets requests in, once the cache that it reads from is there.
     pub gates: BuildGates,
+    /// TLS for calling kubelets; without it their subresources answer 503.
+    pub kubelet_tls: Option<Arc<rustls::ClientConfig>>,
 }
 
 /// Builds the gates over a cache.
@@ -47,6 +49,7 @@ impl ControlPlane {
             cache: cache.clone(),
             registry: registry.clone(),
             gates,
+            kubelet_tls: config.kubelet_tls,
         });
         tokio::spawn(async move {
             if let Err(error) = cache.run(stop).await {

@@ -43,6 +43,7 @@ impl World {
                 admission: Vec::new(),
                 ..Gates::new(cache.clone(), gates::Options::for_tests())
             }),
+            kubelet_tls: None,
         };
         let stop = CancellationToken::new();
         let plane = ControlPlane::start(config, stop.clone()).await.expect("it starts");

@@ -184,7 +184,7 @@ fn container(call: &Call, pod: &Object) -> ApiResult<String> {
 
 /// The kubelet of a node.
 pub(super) fn target(call: &Call, node: &str, path: String) -> ApiResult<Target> {
-    let tls = call.server.gates.kubelet_tls.clone();
+    let tls = call.server.kubelet_tls.clone();
     let tls = tls.ok_or_else(|| ApiError::unavailable("this server has no credentials for kubelets"))?;
     let object = call.peek("", "nodes", "", node)?;
     let host = address(&object).ok_or_else(|| {
