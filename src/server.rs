@@ -201,6 +201,7 @@ async fn serve(args: Args) -> Result<()> {
     let config = Config {
         store: Arc::new(store),
         gates: Box::new(move |cache| Gates::new(cache.clone(), gates)),
+        kubelet_tls: Some(pki.kubelet_client_config()?),
     };
     let plane = ControlPlane::start(config, stop.child_token()).await?;
     let listener = Listener {
