@@ -25,6 +25,7 @@ mod replicaset;
 mod replicationcontroller;
 mod root_ca;
 mod service_account;
+mod service_lb;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -127,6 +128,12 @@ pub const TABLE: &[Row] = &[
         component: "serviceaccount-controller",
         workers: 2,
         build: service_account::build,
+    },
+    Row {
+        account: "service-controller",
+        component: "service-controller",
+        workers: 1,
+        build: service_lb::build,
     },
     Row {
         account: "root-ca-cert-publisher",

@@ -439,8 +439,31 @@ projection!(ServiceAccount, "", "v1", "serviceaccounts");
 pub struct Node {
     /// Metadata.
     pub metadata: Meta,
+    /// Status.
+    pub status: NodeStatus,
 }
 projection!(Node, "", "v1", "nodes");
+
+/// Status of a Node.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct NodeStatus {
+    /// Conditions.
+    pub conditions: Box<[Condition]>,
+    /// Addresses.
+    pub addresses: Box<[NodeAddress]>,
+}
+
+/// An address of a Node.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct NodeAddress {
+    /// `InternalIP`, `ExternalIP`, `Hostname`.
+    #[serde(rename = "type")]
+    pub kind: Box<str>,
+    /// Address.
+    pub address: Box<str>,
+}
 
 /// A Service.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -450,6 +473,8 @@ pub struct Service {
     pub metadata: Meta<Labels>,
     /// Spec.
     pub spec: ServiceSpec,
+    /// Status.
+    pub status: ServiceStatus,
 }
 projection!(Service, "", "v1", "services");
 
@@ -463,6 +488,8 @@ pub struct ServiceSpec {
     /// `None` for headless Services.
     #[serde(rename = "clusterIP")]
     pub cluster_ip: Box<str>,
+    /// Whose load balancer it asks for; ours when absent.
+    pub load_balancer_class: Option<Box<str>>,
     /// Which Pods stand behind it; absent when somebody else keeps its endpoints.
     pub selector: Option<Labels>,
     /// Ports.
@@ -471,6 +498,30 @@ pub struct ServiceSpec {
     pub ip_families: Box<[Box<str>]>,
     /// Whether Pods that are not ready are endpoints too.
     pub publish_not_ready_addresses: bool,
+}
+
+/// Status of a Service.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceStatus {
+    /// Where it is reached from outside.
+    pub load_balancer: LoadBalancer,
+}
+
+/// Where a Service is reached from outside.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct LoadBalancer {
+    /// Addresses.
+    pub ingress: Box<[Ingress]>,
+}
+
+/// One address of a load balancer.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Ingress {
+    /// Address.
+    pub ip: Box<str>,
 }
 
 /// A port of a Service.
