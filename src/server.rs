@@ -2,7 +2,7 @@
 //!
 //! Flags come from the command line, then the environment, then the configuration file; their names are k3s's.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use mizzen_node::{Agent, AgentConfig, kubelet_api};
 use mizzen_server::apiserver::gates::{self, Gates};
 use mizzen_server::apiserver::listener::Listener;
 use mizzen_server::control_plane::{Config, ControlPlane};
-use mizzen_server::controllers;
-use mizzen_server::identity::User;
+use mizzen_server::identity::{MASTERS, User};
 use mizzen_server::pki::{self, PeerCertificate, Pki};
 use mizzen_server::scheduler::Scheduler;
 use mizzen_server::store::sqlite::{SqliteOptions, SqliteStore};
+use mizzen_server::{bootstrap, controllers};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -204,6 +204,18 @@ async fn serve(args: Args) -> Result<()> {
         kubelet_tls: Some(pki.kubelet_client_config()?),
     };
     let plane = ControlPlane::start(config, stop.child_token()).await?;
+    let advertised = SocketAddr::new(args.advertise_address.unwrap_or(node_ip), args.https_listen_port);
+    let apiserver = plane.client(User::new("system:apiserver", [MASTERS]));
+    let options = bootstrap::Options {
+        server: advertised,
+        service_address: args.service_address(1),
+        client_ca_pem: pki.client_ca().pem().to_owned(),
+        request_header_ca_pem: pki.request_header_ca().pem().to_owned(),
+    };
+    // Nobody is let in before the rules by which they are let in exist.
+    bootstrap::run(apiserver, &options)
+        .await
+        .context("cannot set up the cluster's own objects")?;
     let listener = Listener {
         socket,
         tls: pki.server_config()?,
@@ -235,8 +247,9 @@ async fn serve(args: Args) -> Result<()> {
     }
     if !args.disable_agent {
         let client = plane.client(User::new(format!("system:node:{node_name}"), ["system:nodes"]));
+        let proxy_client = plane.client(User::new("system:kube-proxy", []));
         let config = agent(&args, &node_name, node_ip, &pki)?;
-        components.spawn(Agent::new(config, client).run(stop.child_token()));
+        components.spawn(Agent::new(config, client, proxy_client).run(stop.child_token()));
     }
     tracing::info!("serving on {}:{}", args.bind_address, args.https_listen_port);
     supervise(components, &stop).await

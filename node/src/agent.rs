@@ -129,13 +129,19 @@ impl AgentConfig {
 pub struct Agent {
     config: AgentConfig,
     client: kube::Client,
+    proxy_client: kube::Client,
 }
 
 impl Agent {
-    /// An agent that acts through `client` as the node in `config`.
+    /// An agent that acts through `client` as the node in `config`, and through `proxy_client` as
+    /// `system:kube-proxy`: a node by itself may not see how Services reach Pods.
     #[must_use]
-    pub fn new(config: AgentConfig, client: kube::Client) -> Self {
-        Self { config, client }
+    pub fn new(config: AgentConfig, client: kube::Client, proxy_client: kube::Client) -> Self {
+        Self {
+            config,
+            client,
+            proxy_client,
+        }
     }
 
     /// Runs until `stop` is cancelled. Pods keep running: the next start adopts them.
@@ -143,7 +149,11 @@ impl Agent {
     /// # Errors
     /// When a component cannot go on.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let Self { config, client } = self;
+        let Self {
+            config,
+            client,
+            proxy_client,
+        } = self;
         let settings = Settings {
             data_dir: config.data_dir.clone(),
             endpoint: config.runtime_endpoint.clone(),
@@ -168,7 +178,7 @@ impl Agent {
             components.spawn(KubeletApi::new(settings).run(stop.child_token()));
         }
         components.spawn(Containerd::new(settings).run(stop.child_token()));
-        components.spawn(services.clone().run(client.clone(), stop.child_token()));
+        components.spawn(services.clone().run(proxy_client, stop.child_token()));
         components.spawn(Kubelet::new(config, client, &socket, services).run(stop.child_token()));
         let mut outcome = Ok(());
         while let Some(ended) = components.join_next().await {

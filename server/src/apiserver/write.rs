@@ -153,7 +153,11 @@ fn context<'a>(call: &'a Call) -> Context<'a> {
 }
 
 async fn admit(call: &Call, options: &WriteOptions, object: &mut Object, old: Option<&Object>) -> ApiResult<()> {
-    let name = call.name().to_owned();
+    // A creation's path has no name; the object may.
+    let name = match call.name() {
+        "" => object.name().to_owned(),
+        name => name.to_owned(),
+    };
     let mut request = AdmissionRequest {
         user: &call.user,
         operation: if old.is_some() {

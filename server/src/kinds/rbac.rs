@@ -2,7 +2,7 @@
 
 use mizzen_api::object::Object;
 use mizzen_api::status::FieldError;
-use mizzen_api::validation::{dns_subdomain, path_segment};
+use mizzen_api::validation::{Problems, dns_subdomain, path_segment};
 
 use super::check::{Check, default, each, section};
 use super::pod_spec::validate::check_label_selector;
@@ -14,6 +14,10 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 pub(super) struct Role;
 
 impl Strategy for Role {
+    fn name_problems(&self, name: &str) -> Problems {
+        path_segment(name)
+    }
+
     fn validate(&self, context: &Context<'_>, object: &Object) -> Vec<FieldError> {
         let check = Check::of(object);
         let namespaced = context.resource.namespaced();
@@ -58,6 +62,10 @@ fn check_rule(rule: &Check<'_>, namespaced: bool) {
 pub(super) struct Binding;
 
 impl Strategy for Binding {
+    fn name_problems(&self, name: &str) -> Problems {
+        path_segment(name)
+    }
+
     fn default(&self, _: &Context<'_>, object: &mut Object) {
         let role = section(object, "roleRef");
         if role.get("apiGroup").is_none_or(|group| group == "") {

@@ -209,7 +209,7 @@ impl ServiceAddresses {
         let order = (start..=last).chain(reserved..start).chain(first..reserved);
         order
             .map(Ipv4Addr::from)
-            .find(|address| claims.claim(Claim::Address(*address), owner))
+            .find(|address| claims.is_free(Claim::Address(*address)) && claims.claim(Claim::Address(*address), owner))
     }
 
     fn free_port(&self, claims: &mut Claims, owner: &str) -> Option<u16> {
