@@ -92,8 +92,7 @@ pub struct Context<'a> {
 /// One controller: a row of [`TABLE`].
 #[derive(Debug)]
 pub struct Row {
-    /// Name, also that of its ServiceAccount without `-controller`… upstream's names are not regular,
-    /// so it is given whole.
+    /// The ServiceAccount as which it acts; upstream's names, which roles are bound to.
     pub account: &'static str,
     /// Source of its Events.
     pub component: &'static str,
@@ -286,3 +285,6 @@ fn describe(error: &anyhow::Error) -> String {
         None => format!("{error:#}"),
     }
 }
+
+#[cfg(test)]
+mod tests;
