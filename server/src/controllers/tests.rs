@@ -13,13 +13,14 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::{Config, Manager};
-use crate::apiserver::authorization::{Privileged, rbac::Rbac};
+use crate::apiserver::gates::{self, Gates};
 use crate::bootstrap::policy;
-use crate::control_plane::{self, ControlPlane, Gates};
+use crate::control_plane::{self, ControlPlane};
 use crate::identity::{MASTERS, User};
 use crate::scheduler::Scheduler;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 
+const ACCOUNTS: Gvr<'static> = Gvr::new("", "v1", "serviceaccounts");
 const PODS: Gvr<'static> = Gvr::new("", "v1", "pods");
 const NODES: Gvr<'static> = Gvr::new("", "v1", "nodes");
 const EVENTS: Gvr<'static> = Gvr::new("", "v1", "events");
@@ -51,10 +52,7 @@ impl World {
         let store = SqliteStore::open(&directory.path().join("state.db"), SqliteOptions::default()).expect("a store");
         let config = control_plane::Config {
             store: Arc::new(store),
-            gates: Box::new(|cache| Gates {
-                authorizers: vec![Arc::new(Privileged), Arc::new(Rbac::new(cache.clone()))],
-                ..Gates::default()
-            }),
+            gates: Box::new(|cache| Gates::new(cache.clone(), gates::Options::for_tests())),
         };
         let stop = CancellationToken::new();
         let plane = ControlPlane::start(config, stop.clone()).await.expect("it starts");
@@ -89,6 +87,9 @@ impl World {
             }
         }
         world.start();
+        world
+            .until("accounts", &ACCOUNTS, "default", |all| all.len() == 1)
+            .await;
         world
     }
 
@@ -263,11 +264,7 @@ async fn a_namespace_is_furnished_and_emptied() {
     let world = World::new().await;
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}});
     world.create(&NAMESPACES, "", &namespace).await;
-    world
-        .until("the account", &Gvr::new("", "v1", "serviceaccounts"), "n", |all| {
-            all.len() == 1
-        })
-        .await;
+    world.until("the account", &ACCOUNTS, "n", |all| all.len() == 1).await;
     let maps = world
         .until("the authority", &CONFIG_MAPS, "n", |all| all.len() == 1)
         .await;
