@@ -18,6 +18,7 @@ mod expectations;
 mod garbage_collector;
 pub mod kinds;
 mod namespace;
+mod node_taints;
 mod ownership;
 pub mod queue;
 mod replicas;
@@ -157,6 +158,12 @@ pub const TABLE: &[Row] = &[
         component: "clusterrole-aggregation-controller",
         workers: 1,
         build: cluster_role_aggregation::build,
+    },
+    Row {
+        account: "node-controller",
+        component: "node-controller",
+        workers: 2,
+        build: node_taints::build,
     },
     Row {
         account: "namespace-controller",

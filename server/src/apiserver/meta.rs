@@ -100,16 +100,11 @@ pub(super) fn validate(object: &Object, resource: &Resource) -> Vec<FieldError> 
     let mut errors = Vec::new();
     let metadata = object.metadata();
     let text = |key: &str| object.meta_str(key);
-    let strategy = kinds::strategy(resource);
+    let name_problems = kinds::metadata::name_rule(resource);
     let generate = text("generateName");
     if !generate.is_empty() {
         let trimmed = generate.trim_end_matches(['-', '.']);
-        blame(
-            &mut errors,
-            "metadata.generateName",
-            generate,
-            strategy.name_problems(trimmed),
-        );
+        blame(&mut errors, "metadata.generateName", generate, name_problems(trimmed));
     }
     let name = text("name");
     if name.is_empty() {
@@ -118,7 +113,7 @@ pub(super) fn validate(object: &Object, resource: &Resource) -> Vec<FieldError> 
             "name or generateName is required",
         ));
     } else {
-        blame(&mut errors, "metadata.name", name, strategy.name_problems(name));
+        blame(&mut errors, "metadata.name", name, name_problems(name));
     }
     let namespace = text("namespace");
     if resource.namespaced() {

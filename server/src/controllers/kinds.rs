@@ -433,16 +433,44 @@ pub struct ServiceAccount {
 }
 projection!(ServiceAccount, "", "v1", "serviceaccounts");
 
-/// A Node, for what Services need of it.
+/// A Node.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Node {
     /// Metadata.
     pub metadata: Meta,
+    /// Spec.
+    pub spec: NodeSpec,
     /// Status.
     pub status: NodeStatus,
 }
 projection!(Node, "", "v1", "nodes");
+
+/// Spec of a Node.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct NodeSpec {
+    /// Whether it was cordoned.
+    pub unschedulable: bool,
+    /// Its taints.
+    pub taints: Box<[Taint]>,
+}
+
+/// A taint.
+#[derive(Clone, Debug, Default, Deserialize, serde::Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Taint {
+    /// Key.
+    pub key: Cow<'static, str>,
+    /// Value.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub value: Box<str>,
+    /// Effect.
+    pub effect: Cow<'static, str>,
+    /// When it was put there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_added: Option<Timestamp>,
+}
 
 /// Status of a Node.
 #[derive(Clone, Debug, Default, Deserialize)]

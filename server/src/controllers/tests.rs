@@ -181,8 +181,8 @@ impl World {
     async fn add_node(&self, name: &str, cpu: &str) {
         let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {"topology.kubernetes.io/zone": "z1"}}});
         self.create(&NODES, "", &node).await;
-        let status =
-            json!({"status": {"allocatable": {"cpu": cpu, "memory": "64Gi", "pods": "110"}, "capacity": {"cpu": cpu}}});
+        let status = json!({"status": {"allocatable": {"cpu": cpu, "memory": "64Gi", "pods": "110"}, "capacity": {"cpu": cpu},
+            "conditions": [{"type": "Ready", "status": "True"}]}});
         let (params, patch) = (PatchParams::default(), Patch::Merge(status));
         let patched = self.rest.patch::<Value>(&NODES, ("", name), "status", &params, &patch);
         patched.await.expect("a node");
