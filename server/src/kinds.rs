@@ -6,6 +6,7 @@
 use mizzen_api::object::Object;
 use mizzen_api::resource::Resource;
 use mizzen_api::status::FieldError;
+use mizzen_api::validation::{self, Problems};
 
 /// What a strategy may know about the request that it serves.
 #[derive(Debug)]
@@ -20,6 +21,11 @@ pub struct Context<'a> {
 ///
 /// Objects come decoded, with unknown fields gone and types checked against the schema.
 pub trait Strategy: Send + Sync {
+    /// What is wrong with a name (for `generateName`, without the separator at its end).
+    fn name_problems(&self, name: &str) -> Problems {
+        validation::dns_subdomain(name)
+    }
+
     /// Fills in defaults. Runs on every object read from a client, before admission.
     fn default(&self, _context: &Context<'_>, _object: &mut Object) {}
 

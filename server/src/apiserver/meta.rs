@@ -100,11 +100,16 @@ pub(super) fn validate(object: &Object, resource: &Resource) -> Vec<FieldError> 
     let mut errors = Vec::new();
     let metadata = object.metadata();
     let text = |key: &str| object.meta_str(key);
-    let name_problems = kinds::metadata::name_rule(resource);
+    let strategy = kinds::strategy(resource);
     let generate = text("generateName");
     if !generate.is_empty() {
         let trimmed = generate.trim_end_matches(['-', '.']);
-        blame(&mut errors, "metadata.generateName", generate, name_problems(trimmed));
+        blame(
+            &mut errors,
+            "metadata.generateName",
+            generate,
+            strategy.name_problems(trimmed),
+        );
     }
     let name = text("name");
     if name.is_empty() {
@@ -113,7 +118,7 @@ pub(super) fn validate(object: &Object, resource: &Resource) -> Vec<FieldError> 
             "name or generateName is required",
         ));
     } else {
-        blame(&mut errors, "metadata.name", name, name_problems(name));
+        blame(&mut errors, "metadata.name", name, strategy.name_problems(name));
     }
     let namespace = text("namespace");
     if resource.namespaced() {

@@ -53,6 +53,7 @@ impl World {
         let config = control_plane::Config {
             store: Arc::new(store),
             gates: Box::new(|cache| Gates::new(cache.clone(), gates::Options::for_tests())),
+            kubelet_tls: None,
         };
         let stop = CancellationToken::new();
         let plane = ControlPlane::start(config, stop.clone()).await.expect("it starts");

@@ -13,7 +13,7 @@ const MAX_ANNOTATION_BYTES: usize = 256 * 1024;
 const FINALIZERS: &[&str] = &["foregroundDeletion", "kubernetes", "orphan"];
 
 /// How objects of a kind may be called.
-pub fn name_rule(resource: &Resource) -> fn(&str) -> Problems {
+fn name_rule(resource: &Resource) -> fn(&str) -> Problems {
     match (resource.group.as_ref(), resource.kind.as_ref()) {
         ("", "Namespace") => dns_label,
         ("", "Service") => dns_1035_label,
