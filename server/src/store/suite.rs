@@ -384,9 +384,14 @@ pub(crate) async fn slow_watchers_miss_nothing(World { store, .. }: &World) {
     let mut watch = store.watch(PREFIX, from).await.unwrap();
     store.put(write(&key("first"), "", Expect::Any)).await.unwrap();
     let mut events = next_events(&mut watch, 1).await;
-    // One after the other, so that each is a group of its own.
-    churn(store, 1, 1000).await;
-    events.extend(next_events(&mut watch, 1000).await);
+    for burst in [1000, 300, 2000] {
+        // One after the other, so that each is a group of its own.
+        churn(store, 1, burst).await;
+        events.extend(next_events(&mut watch, burst).await);
+        // What it caught up with must not come again with what is new.
+        churn(store, 1, 3).await;
+        events.extend(next_events(&mut watch, 3).await);
+    }
     churn(store, 8, 100).await;
     events.extend(next_events(&mut watch, 800).await);
     assert_consistent(&events);
