@@ -11,6 +11,7 @@ use serde::de::DeserializeSeed as _;
 use serde_json::Value;
 
 mod json;
+mod protobuf;
 pub mod typed;
 mod yaml;
 
@@ -96,6 +97,7 @@ impl Expected<'_> {
 enum Encoding {
     Json,
     Yaml,
+    Protobuf,
 }
 
 impl Encoding {
@@ -104,9 +106,10 @@ impl Encoding {
         match media_type.to_ascii_lowercase().as_str() {
             "" | "application/json" => Ok(Self::Json),
             "application/yaml" | "application/apply-patch+yaml" => Ok(Self::Yaml),
+            "application/vnd.kubernetes.protobuf" => Ok(Self::Protobuf),
             _ => Err(ApiError::unsupported_media_type(
                 "the body of the request was in an unknown format - accepted media types include: \
-                 application/json, application/yaml",
+                 application/json, application/yaml, application/vnd.kubernetes.protobuf",
             )),
         }
     }
@@ -132,6 +135,9 @@ pub fn decode_kind(
             &format!("couldn't get version/kind; json parse error: {why}"),
         )
     };
+    if encoding == Encoding::Protobuf {
+        return decode_protobuf(bytes, expected, mode);
+    }
     let mut problems = Problems::default();
     if encoding == Encoding::Yaml && !json::looks_like(bytes) {
         let value = yaml::read(bytes, &mut problems).map_err(|why| unrecognized(bytes, expected, &why))?;
@@ -150,6 +156,16 @@ pub fn decode_kind(
         (Err(error), None) => return Err(unhandled(expected.kind, expected, &json::syntax(bytes, &error))),
     };
     conclude(object, problems, expected, mode)
+}
+
+fn decode_protobuf(bytes: &[u8], expected: Expected<'_>, mode: FieldValidation) -> ApiResult<Decoded> {
+    let unhandled = |why: String| unhandled(expected.kind, expected, &why);
+    let envelope = protobuf::envelope(bytes).map_err(unhandled)?;
+    check_kind(Some(envelope.api_version), Some(envelope.kind), expected)?;
+    let ty = expected
+        .schema()
+        .ok_or_else(|| unhandled("the kind has no protobuf form".to_owned()))?;
+    conform(envelope.object(ty).map_err(unhandled)?, expected, mode)
 }
 
 /// Checks an object that is already parsed, such as the outcome of a patch, as [`decode`] checks a body.
