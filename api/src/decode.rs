@@ -135,10 +135,16 @@ pub fn decode_kind(
             &format!("couldn't get version/kind; json parse error: {why}"),
         )
     };
-    if encoding == Encoding::Protobuf {
-        return decode_protobuf(bytes, expected, mode);
-    }
     let mut problems = Problems::default();
+    if encoding == Encoding::Protobuf {
+        let envelope = protobuf::open(bytes).map_err(|why| unrecognized(bytes, expected, &why))?;
+        check_kind(Some(envelope.api_version), Some(envelope.kind), expected)?;
+        let ty = expected
+            .schema()
+            .ok_or_else(|| unrecognized(bytes, expected, "the kind has no protobuf form"))?;
+        let object = protobuf::read(ty, envelope.raw).map_err(|why| unhandled(expected.kind, expected, &why))?;
+        return finish(object, problems, expected, mode);
+    }
     if encoding == Encoding::Yaml && !json::looks_like(bytes) {
         let value = yaml::read(bytes, &mut problems).map_err(|why| unrecognized(bytes, expected, &why))?;
         let Value::Object(object) = value else {
@@ -156,16 +162,6 @@ pub fn decode_kind(
         (Err(error), None) => return Err(unhandled(expected.kind, expected, &json::syntax(bytes, &error))),
     };
     conclude(object, problems, expected, mode)
-}
-
-fn decode_protobuf(bytes: &[u8], expected: Expected<'_>, mode: FieldValidation) -> ApiResult<Decoded> {
-    let unhandled = |why: String| unhandled(expected.kind, expected, &why);
-    let envelope = protobuf::envelope(bytes).map_err(unhandled)?;
-    check_kind(Some(envelope.api_version), Some(envelope.kind), expected)?;
-    let ty = expected
-        .schema()
-        .ok_or_else(|| unhandled("the kind has no protobuf form".to_owned()))?;
-    conform(envelope.object(ty).map_err(unhandled)?, expected, mode)
 }
 
 /// Checks an object that is already parsed, such as the outcome of a patch, as [`decode`] checks a body.

@@ -1,80 +1,38 @@
-//! Bodies in protobuf, as kubectl and client-go send built-in kinds: read by the tags in the schema.
+//! Protobuf bodies, which kubectl's typed commands and Kubernetes' own components send, read into JSON values.
 //!
-//! The envelope is `k8s\0` and a `runtime.Unknown` with the type and the raw message. Go writes every field
-//! that is no pointer, set or not, so a zero says nothing unless the field is a pointer in Go ([`POINTERS`]).
+//! A body is `k8s\0` and an envelope that says kind and version and holds the object. The schema knows the
+//! tags. What the wire does not say is whether a zero was set or is merely Go's zero value: [`keeps_zero`].
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::Engine as _;
 use jiff::Timestamp;
-use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
-use crate::object::Object;
-use crate::schema::{Kind, Scalar, ShapeRef, TypeRef};
+use crate::schema::{Field, Kind, Scalar, ShapeRef, TypeRef};
 
 const MAGIC: &[u8] = b"k8s\0";
-/// How deep messages may nest; upstream's types stay far below.
+/// Messages nest no deeper than this.
 const MAX_DEPTH: usize = 64;
-/// Fields whose zero or empty value means something else than their absence: pointers in Go.
-const POINTERS: &[&str] = &[
-    "allocateLoadBalancerNodePorts",
-    "allowPrivilegeEscalation",
-    "automountServiceAccountToken",
-    "backoffLimit",
-    "blockOwnerDeletion",
-    "completions",
-    "controller",
-    "defaultMode",
-    "enableServiceLinks",
-    "expirationSeconds",
-    "failedJobsHistoryLimit",
-    "fsGroup",
-    "gracePeriodSeconds",
-    "immutable",
-    "minReplicas",
-    "mode",
-    "optional",
-    "orphanDependents",
-    "parallelism",
-    "partition",
-    "priority",
-    "privileged",
-    "readOnlyRootFilesystem",
-    "replicas",
-    "revisionHistoryLimit",
-    "runAsGroup",
-    "runAsNonRoot",
-    "runAsUser",
-    "shareProcessNamespace",
-    "startingDeadlineSeconds",
-    "storageClassName",
-    "successfulJobsHistoryLimit",
-    "suspend",
-    "terminationGracePeriodSeconds",
-    "tolerationSeconds",
-    "ttlSecondsAfterFinished",
-];
 
-/// What the envelope holds.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Envelope<'a> {
-    pub(super) api_version: &'a str,
-    pub(super) kind: &'a str,
-    raw: &'a [u8],
+/// What the envelope says, and what is in it.
+#[derive(Debug, Default)]
+pub(super) struct Envelope<'b> {
+    pub(super) api_version: &'b str,
+    pub(super) kind: &'b str,
+    pub(super) raw: &'b [u8],
 }
 
-type Read<T> = Result<T, String>;
+type Outcome<T> = Result<T, String>;
 
 /// Opens the envelope.
-pub(super) fn envelope(bytes: &[u8]) -> Read<Envelope<'_>> {
-    let message = bytes
+pub(super) fn open(bytes: &[u8]) -> Outcome<Envelope<'_>> {
+    let body = bytes
         .strip_prefix(MAGIC)
-        .ok_or("provided data does not appear to be a protobuf message")?;
+        .ok_or("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")?;
     let mut envelope = Envelope::default();
-    for entry in entries(message) {
+    for entry in Reader(body) {
         match entry? {
             (1, Wire::Bytes(meta)) => {
-                for entry in entries(meta) {
+                for entry in Reader(meta) {
                     match entry? {
                         (1, Wire::Bytes(text)) => envelope.api_version = utf8(text)?,
                         (2, Wire::Bytes(text)) => envelope.kind = utf8(text)?,
@@ -89,220 +47,339 @@ pub(super) fn envelope(bytes: &[u8]) -> Read<Envelope<'_>> {
     Ok(envelope)
 }
 
-impl Envelope<'_> {
-    /// The message as an object of this type, with `apiVersion` and `kind`.
-    pub(super) fn object(&self, ty: TypeRef<'_>) -> Read<Object> {
-        let mut object = Object::new();
-        object.insert("apiVersion".into(), self.api_version.into());
-        object.insert("kind".into(), self.kind.into());
-        fill(&mut object, ty, &[], self.raw, 0)?;
-        Ok(object)
-    }
+/// Reads an object of a type.
+pub(super) fn read(ty: TypeRef<'static>, bytes: &[u8]) -> Outcome<Map<String, Value>> {
+    let mut out = Map::new();
+    message(ty, &[], bytes, &mut out, MAX_DEPTH)?;
+    Ok(out)
 }
 
-/// A value as it stands on the wire.
+/// One value on the wire.
 #[derive(Clone, Copy)]
-enum Wire<'a> {
-    Number(u64),
-    Bytes(&'a [u8]),
+enum Wire<'b> {
+    Varint(u64),
+    Fixed64(u64),
+    Fixed32(u32),
+    Bytes(&'b [u8]),
 }
 
-/// The fields of a message in order; a broken message ends with an error.
-fn entries(mut rest: &[u8]) -> impl Iterator<Item = Read<(u32, Wire<'_>)>> {
-    let mut broken = false;
-    std::iter::from_fn(move || {
-        while !rest.is_empty() && !broken {
-            match entry(&mut rest) {
-                Ok(None) => {}
-                Ok(Some(entry)) => return Some(Ok(entry)),
-                Err(error) => {
-                    broken = true;
-                    return Some(Err(format!("proto: {error}")));
-                }
+/// Walks the fields of a message.
+struct Reader<'b>(&'b [u8]);
+
+impl<'b> Reader<'b> {
+    fn take(&mut self, count: usize) -> Outcome<&'b [u8]> {
+        let (head, rest) = self.0.split_at_checked(count).ok_or("unexpected EOF")?;
+        self.0 = rest;
+        Ok(head)
+    }
+
+    fn varint(&mut self) -> Outcome<u64> {
+        let mut value = 0;
+        for shift in (0..70).step_by(7) {
+            let [byte] = *self.take(1)? else {
+                break;
+            };
+            value |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
+            if byte < 0x80 {
+                return Ok(value);
             }
         }
-        None
-    })
-}
-
-fn entry<'a>(rest: &mut &'a [u8]) -> Read<Option<(u32, Wire<'a>)>> {
-    let words = |error: prost::DecodeError| error.to_string();
-    let (tag, wire) = decode_key(rest).map_err(words)?;
-    let value = match wire {
-        WireType::Varint => Wire::Number(decode_varint(rest).map_err(words)?),
-        WireType::SixtyFourBit => {
-            let (head, tail) = rest.split_first_chunk().ok_or("unexpected EOF")?;
-            *rest = tail;
-            Wire::Number(u64::from_le_bytes(*head))
-        }
-        WireType::LengthDelimited => {
-            let length = usize::try_from(decode_varint(rest).map_err(words)?).map_err(|_| "a length is too large")?;
-            let (head, tail) = rest.split_at_checked(length).ok_or("unexpected EOF")?;
-            *rest = tail;
-            Wire::Bytes(head)
-        }
-        _ => {
-            skip_field(wire, tag, rest, DecodeContext::default()).map_err(words)?;
-            return Ok(None);
-        }
-    };
-    Ok(Some((tag, value)))
-}
-
-/// Reads a message into an object. `inside` is the path of tags to here from where the type's own message
-/// starts: JSON inlines some messages that protobuf does not.
-fn fill(object: &mut Object, ty: TypeRef<'_>, inside: &[u16], message: &[u8], depth: usize) -> Read<()> {
-    if depth > MAX_DEPTH {
-        return Err("exceeded max depth".into());
+        Err("proto: integer overflow".to_owned())
     }
-    for entry in entries(message) {
-        let (tag, wire) = entry?;
-        let Ok(tag) = u16::try_from(tag) else { continue };
-        let path = [inside, &[tag]].concat();
-        if let Some(field) = ty.fields().iter().find(|field| field.tags() == path) {
-            add(object, &field.name, ty.shape(field), wire, depth)?;
-        } else if ty.fields().iter().any(|field| field.tags().starts_with(&path))
-            && let Wire::Bytes(inner) = wire
-        {
-            fill(object, ty, &path, inner, depth + 1)?;
+
+    fn field(&mut self) -> Outcome<(u16, Wire<'b>)> {
+        let key = self.varint()?;
+        let value = match key & 7 {
+            0 => Wire::Varint(self.varint()?),
+            1 => Wire::Fixed64(u64::from_le_bytes(self.take(8)?.try_into().unwrap_or_default())),
+            2 => {
+                let length = usize::try_from(self.varint()?).map_err(|_| "proto: wrong length")?;
+                Wire::Bytes(self.take(length)?)
+            }
+            5 => Wire::Fixed32(u32::from_le_bytes(self.take(4)?.try_into().unwrap_or_default())),
+            other => return Err(format!("proto: illegal wireType {other}")),
+        };
+        let tag = u16::try_from(key >> 3).map_err(|_| "proto: illegal tag")?;
+        Ok((tag, value))
+    }
+}
+
+impl<'b> Iterator for Reader<'b> {
+    type Item = Outcome<(u16, Wire<'b>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
         }
+        let field = self.field();
+        if field.is_err() {
+            self.0 = &[];
+        }
+        Some(field)
+    }
+}
+
+/// Reads the fields of a struct whose tags begin with `prefix`: JSON inlines messages that protobuf does not.
+fn message(
+    ty: TypeRef<'static>,
+    prefix: &[u16],
+    bytes: &[u8],
+    out: &mut Map<String, Value>,
+    depth: usize,
+) -> Outcome<()> {
+    let depth = depth.checked_sub(1).ok_or("exceeded max depth")?;
+    for entry in Reader(bytes) {
+        let (tag, wire) = entry?;
+        let below = |field: &&Field| {
+            field
+                .tags()
+                .strip_prefix(prefix)
+                .and_then(|rest| rest.split_first())
+                .is_some_and(|(first, _)| *first == tag)
+        };
+        let Some(field) = ty.fields().iter().find(below) else {
+            continue;
+        };
+        if field.tags().len() > prefix.len() + 1 {
+            if let Wire::Bytes(inlined) = wire {
+                message(ty, &[prefix, &[tag]].concat(), inlined, out, depth)?;
+            }
+            continue;
+        }
+        put(ty, field, wire, out, depth)?;
     }
     Ok(())
 }
 
-fn add(object: &mut Object, name: &str, shape: ShapeRef<'_>, wire: Wire<'_>, depth: usize) -> Read<()> {
+/// Puts one occurrence of a field: the value itself, an item of a list, an entry of a map.
+fn put(ty: TypeRef<'static>, field: &Field, wire: Wire<'_>, out: &mut Map<String, Value>, depth: usize) -> Outcome<()> {
+    let shape = ty.shape(field);
+    let slot = |out: &mut Map<String, Value>, empty: Value| out.entry(field.name.as_ref()).or_insert(empty).take();
     match (shape.kind(), wire) {
         (Kind::List(item), wire) => {
-            let item = value(item, wire, depth)?;
-            if let Value::Array(list) = object.entry(name).or_insert_with(|| Value::Array(Vec::new())) {
-                list.push(item);
-            }
-        }
-        (Kind::Map(item), Wire::Bytes(bytes)) => {
-            let (mut key, mut content) = ("", Value::Null);
-            for entry in entries(bytes) {
-                match entry? {
-                    (1, Wire::Bytes(text)) => key = utf8(text)?,
-                    (2, wire) => content = map_value(item, wire, depth)?,
-                    _ => {}
-                }
-            }
-            if content.is_null() {
-                content = if matches!(item.kind(), Kind::Scalar(Scalar::String | Scalar::Bytes)) {
-                    "".into()
-                } else {
-                    content
-                };
-            }
-            if let Value::Object(map) = object.entry(name).or_insert_with(|| Value::Object(Map::new())) {
-                map.insert(key.to_owned(), content);
-            }
-        }
-        (_, wire) => {
-            let value = value(shape, wire, depth)?;
-            let zero = match &value {
-                Value::String(text) => text.is_empty(),
-                Value::Number(number) => number.as_i64() == Some(0),
-                Value::Bool(set) => !set,
-                Value::Null => return Ok(()),
-                _ => false,
+            let mut items = match slot(out, Vec::<Value>::new().into()) {
+                Value::Array(items) => items,
+                _ => Vec::new(),
             };
-            if !zero || POINTERS.contains(&name) || matches!(shape.kind(), Kind::Scalar(Scalar::IntOrString)) {
-                object.insert(name.to_owned(), value);
+            match (item.kind(), wire) {
+                // Numbers may come packed.
+                (Kind::Scalar(Scalar::Int32 | Scalar::Int64), Wire::Bytes(packed)) => {
+                    let mut reader = Reader(packed);
+                    while !reader.0.is_empty() {
+                        items.push(value(item, Wire::Varint(reader.varint()?), depth)?);
+                    }
+                }
+                (_, wire) => items.push(value(item, wire, depth)?),
+            }
+            out.insert(field.name.to_string(), items.into());
+        }
+        (Kind::Map(of), Wire::Bytes(entry)) => {
+            let mut map = match slot(out, Map::new().into()) {
+                Value::Object(map) => map,
+                _ => Map::new(),
+            };
+            let (key, value) = map_entry(of, entry, depth)?;
+            map.insert(key, value);
+            out.insert(field.name.to_string(), map.into());
+        }
+        _ => {
+            let value = value(shape, wire, depth)?;
+            if field.required || !is_zero(&value) || keeps_zero(ty, field, &value) {
+                out.insert(field.name.to_string(), value);
             }
         }
     }
     Ok(())
 }
 
-/// A list as the value of a map has a message around it.
-fn map_value(shape: ShapeRef<'_>, wire: Wire<'_>, depth: usize) -> Read<Value> {
-    let (Kind::List(item), Wire::Bytes(bytes)) = (shape.kind(), wire) else {
-        return value(shape, wire, depth);
-    };
-    let items = entries(bytes).map(|entry| value(item, entry?.1, depth + 1));
-    Ok(Value::Array(items.collect::<Read<_>>()?))
-}
-
-fn value(shape: ShapeRef<'_>, wire: Wire<'_>, depth: usize) -> Read<Value> {
-    match (shape.kind(), wire) {
-        (Kind::Scalar(scalar), wire) => scalar_value(scalar, wire),
-        (Kind::Struct(ty), Wire::Bytes(bytes)) => {
-            let mut object = Object::new();
-            fill(&mut object, ty, &[], bytes, depth + 1)?;
-            Ok(object.into())
+fn map_entry(of: ShapeRef<'static>, bytes: &[u8], depth: usize) -> Outcome<(String, Value)> {
+    let (mut key, mut content) = (String::new(), Wire::Bytes(&[]));
+    for entry in Reader(bytes) {
+        match entry? {
+            (1, Wire::Bytes(text)) => key = utf8(text)?.to_owned(),
+            (2, wire) => content = wire,
+            _ => {}
         }
-        _ => Err("proto: wrong wireType".into()),
     }
+    let value = match (of.kind(), content) {
+        // A list as a value is a message of items.
+        (Kind::List(item), Wire::Bytes(list)) => {
+            let items = Reader(list)
+                .map(|entry| value(item, entry?.1, depth))
+                .collect::<Outcome<Vec<_>>>();
+            items?.into()
+        }
+        (_, content) => value(of, content, depth)?,
+    };
+    Ok((key, value))
 }
 
-fn scalar_value(scalar: Scalar, wire: Wire<'_>) -> Read<Value> {
-    Ok(match (scalar, wire) {
-        (Scalar::Boolean, Wire::Number(n)) => (n != 0).into(),
-        // Numbers are two's complement on the wire.
-        (Scalar::Int32 | Scalar::Int64, Wire::Number(n)) => (n as i64).into(),
-        (Scalar::Double, Wire::Number(n)) => f64::from_bits(n).into(),
-        (Scalar::String, Wire::Bytes(bytes)) => utf8(bytes)?.into(),
-        (Scalar::Bytes, Wire::Bytes(bytes)) => STANDARD.encode(bytes).into(),
-        (Scalar::Quantity, Wire::Bytes(bytes)) => utf8(first(bytes, 1)?.unwrap_or_default())?.into(),
-        (Scalar::IntOrString, Wire::Bytes(bytes)) => int_or_string(bytes)?,
-        (Scalar::Time, Wire::Bytes(bytes)) => time(bytes, false)?,
-        (Scalar::MicroTime, Wire::Bytes(bytes)) => time(bytes, true)?,
-        (Scalar::Object | Scalar::Any, Wire::Bytes(bytes)) => match first(bytes, 1)? {
-            Some(json) if !json.is_empty() => serde_json::from_slice(json).map_err(|error| error.to_string())?,
-            _ => Value::Null,
-        },
-        _ => return Err("proto: wrong wireType".into()),
+fn value(shape: ShapeRef<'static>, wire: Wire<'_>, depth: usize) -> Outcome<Value> {
+    let wrong = || format!("proto: wrong wireType for {}", shape.go_type());
+    Ok(match (shape.kind(), wire) {
+        (Kind::Struct(ty), Wire::Bytes(bytes)) => {
+            let mut out = Map::new();
+            message(ty, &[], bytes, &mut out, depth)?;
+            out.into()
+        }
+        (Kind::Scalar(Scalar::String), Wire::Bytes(text)) => utf8(text)?.into(),
+        (Kind::Scalar(Scalar::Bytes), Wire::Bytes(bytes)) => {
+            base64::engine::general_purpose::STANDARD.encode(bytes).into()
+        }
+        (Kind::Scalar(Scalar::Boolean), Wire::Varint(value)) => (value != 0).into(),
+        (Kind::Scalar(Scalar::Int32 | Scalar::Int64), Wire::Varint(value)) => value.cast_signed().into(),
+        (Kind::Scalar(Scalar::Double), Wire::Fixed64(bits)) => {
+            Number::from_f64(f64::from_bits(bits)).map_or(Value::Null, Value::Number)
+        }
+        (Kind::Scalar(Scalar::Double), Wire::Fixed32(bits)) => {
+            Number::from_f64(f32::from_bits(bits).into()).map_or(Value::Null, Value::Number)
+        }
+        (Kind::Scalar(scalar), Wire::Bytes(bytes)) => wrapped(scalar, shape, bytes, depth)?,
+        _ => return Err(wrong()),
     })
 }
 
-/// The bytes of one field of a message.
-fn first(message: &[u8], wanted: u32) -> Read<Option<&[u8]>> {
-    for entry in entries(message) {
-        if let (tag, Wire::Bytes(bytes)) = entry?
-            && tag == wanted
-        {
-            return Ok(Some(bytes));
+/// Scalars of JSON that are messages in protobuf.
+fn wrapped(scalar: Scalar, shape: ShapeRef<'static>, bytes: &[u8], depth: usize) -> Outcome<Value> {
+    let mut fields = [None; 4];
+    let mut second = Vec::new();
+    for entry in Reader(bytes) {
+        let (tag, wire) = entry?;
+        if tag == 2 {
+            second.push(wire);
+        }
+        if let Some(slot) = fields.get_mut(usize::from(tag)) {
+            *slot = Some(wire);
         }
     }
-    Ok(None)
-}
-
-fn int_or_string(message: &[u8]) -> Read<Value> {
-    let (mut is_text, mut number, mut text) = (false, 0, "");
-    for entry in entries(message) {
-        match entry? {
-            (1, Wire::Number(kind)) => is_text = kind == 1,
-            (2, Wire::Number(n)) => number = n as i64,
-            (3, Wire::Bytes(bytes)) => text = utf8(bytes)?,
-            _ => {}
-        }
-    }
-    Ok(if is_text { text.into() } else { number.into() })
-}
-
-/// A time; an empty message is none.
-fn time(message: &[u8], micro: bool) -> Read<Value> {
-    let (mut seconds, mut nanos) = (None, 0);
-    for entry in entries(message) {
-        match entry? {
-            (1, Wire::Number(n)) => seconds = Some(n as i64),
-            (2, Wire::Number(n)) => nanos = n as i32,
-            _ => {}
-        }
-    }
-    let Some(seconds) = seconds else { return Ok(Value::Null) };
-    let time = Timestamp::new(seconds, nanos).map_err(|error| error.to_string())?;
-    let text = if micro {
-        format!("{time:.6}")
-    } else {
-        format!("{time:.0}")
+    let number = |at: usize| match fields[at] {
+        Some(Wire::Varint(value)) => value.cast_signed(),
+        _ => 0,
     };
-    Ok(text.into())
+    let raw = |at: usize| match fields[at] {
+        Some(Wire::Bytes(bytes)) => bytes,
+        _ => &[],
+    };
+    Ok(match scalar {
+        Scalar::Quantity => match utf8(raw(1))? {
+            "" => "0".into(),
+            text => text.into(),
+        },
+        Scalar::IntOrString if number(1) == 1 => utf8(raw(3))?.into(),
+        Scalar::IntOrString => number(2).into(),
+        Scalar::Time | Scalar::MicroTime if bytes.is_empty() => Value::Null,
+        Scalar::Time | Scalar::MicroTime => {
+            let nanos = i32::try_from(number(2)).unwrap_or_default();
+            let time = Timestamp::new(number(1), nanos).map_err(|error| error.to_string())?;
+            time.to_string().into()
+        }
+        _ => match shape.definition().map_or("", |ty| ty.go_name()) {
+            name @ ("JSONSchemaPropsOrArray" | "JSONSchemaPropsOrBool" | "JSONSchemaPropsOrStringArray") => {
+                schema_or(name, fields, &second, depth)?
+            }
+            _ if raw(1).is_empty() => Value::Null,
+            _ => serde_json::from_slice(raw(1)).map_err(|error| error.to_string())?,
+        },
+    })
 }
 
-fn utf8(bytes: &[u8]) -> Read<&str> {
+/// The unions of CustomResourceDefinitions: a schema, or something else.
+fn schema_or(name: &str, fields: [Option<Wire<'_>>; 4], second: &[Wire<'_>], depth: usize) -> Outcome<Value> {
+    let props =
+        crate::schema::builtin().by_name("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps");
+    let schema = |wire: Wire<'_>| -> Outcome<Value> {
+        let (Some(ty), Wire::Bytes(bytes)) = (props, wire) else {
+            return Ok(Value::Null);
+        };
+        let mut out = Map::new();
+        message(ty, &[], bytes, &mut out, depth)?;
+        Ok(out.into())
+    };
+    match (name, fields[1], fields[2]) {
+        ("JSONSchemaPropsOrBool", _, Some(wire)) => schema(wire),
+        ("JSONSchemaPropsOrBool", allows, None) => Ok(matches!(allows, Some(Wire::Varint(1))).into()),
+        (_, Some(wire), _) => schema(wire),
+        ("JSONSchemaPropsOrArray", None, _) => second
+            .iter()
+            .map(|wire| schema(*wire))
+            .collect::<Outcome<Vec<_>>>()
+            .map(Value::from),
+        _ => {
+            let texts = second.iter().map(|wire| match wire {
+                Wire::Bytes(text) => utf8(text).map(Value::from),
+                _ => Ok(Value::Null),
+            });
+            texts.collect::<Outcome<Vec<_>>>().map(Value::from)
+        }
+    }
+}
+
+fn utf8(bytes: &[u8]) -> Outcome<&str> {
     std::str::from_utf8(bytes).map_err(|_| "proto: invalid UTF-8".to_owned())
+}
+
+fn is_zero(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        _ => false,
+    }
+}
+
+/// Whether a zero was set by somebody. Go writes every field that is not a pointer, zero or not. Texts are
+/// seldom pointers; numbers and booleans mostly are, save in the oldest types and in statuses.
+fn keeps_zero(ty: TypeRef<'_>, field: &Field, value: &Value) -> bool {
+    const TEXTS: [&str; 2] = ["storageClassName", "volumeAttributesClassName"];
+    const PLAIN: [&str; 39] = [
+        "chapAuthDiscovery",
+        "chapAuthSession",
+        "count",
+        "denied",
+        "deprecated",
+        "exclusiveMaximum",
+        "exclusiveMinimum",
+        "failureThreshold",
+        "generation",
+        "globalDefault",
+        "healthCheckNodePort",
+        "hostIPC",
+        "hostNetwork",
+        "hostPID",
+        "hostPort",
+        "initialDelaySeconds",
+        "matchingPrecedence",
+        "minReadySeconds",
+        "nodePort",
+        "nullable",
+        "number",
+        "observedGeneration",
+        "partition",
+        "paused",
+        "periodSeconds",
+        "preserveUnknownFields",
+        "publishNotReadyAddresses",
+        "readOnly",
+        "signal",
+        "sslEnabled",
+        "stdin",
+        "stdinOnce",
+        "successThreshold",
+        "timeoutSeconds",
+        "tty",
+        "uniqueItems",
+        "unschedulable",
+        "x-kubernetes-embedded-resource",
+        "x-kubernetes-int-or-string",
+    ];
+    let name = field.name.as_ref();
+    match value {
+        Value::Null => false,
+        Value::String(_) => TEXTS.contains(&name),
+        // The partition of a StatefulSet is a pointer, that of a volume is not.
+        _ if name == "partition" => ty.go_name().starts_with("RollingUpdate"),
+        _ => !ty.go_name().ends_with("Status") && !PLAIN.contains(&name),
+    }
 }
 
 #[cfg(test)]
@@ -330,17 +407,14 @@ mod tests {
         .concat()
     }
 
-    fn read(bytes: &[u8]) -> Read<Object> {
-        let envelope = envelope(bytes)?;
+    fn read(bytes: &[u8]) -> Outcome<Map<String, Value>> {
+        let envelope = open(bytes)?;
         let (group, version) = envelope
             .api_version
             .split_once('/')
             .unwrap_or(("", envelope.api_version));
-        envelope.object(
-            schema::builtin()
-                .by_kind(group, version, envelope.kind)
-                .ok_or("no such kind")?,
-        )
+        let ty = schema::builtin().by_kind(group, version, envelope.kind);
+        super::read(ty.ok_or("no such kind")?, envelope.raw)
     }
 
     #[test]
@@ -349,8 +423,7 @@ mod tests {
         let metadata = message(&[(1, "team".into()), (2, Vec::new()), (3, Vec::new()), (8, Vec::new())]);
         let raw = message(&[(1, metadata), (2, Vec::new()), (3, message(&[(1, Vec::new())]))]);
         let object = read(&body("v1", "Namespace", raw)).expect("reads");
-        let expect =
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}, "spec": {}, "status": {}});
+        let expect = json!({"metadata": {"name": "team"}, "spec": {}, "status": {}});
         assert_eq!(Value::Object(object), expect);
     }
 

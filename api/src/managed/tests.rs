@@ -443,7 +443,7 @@ fn conformed(value: Value) -> Object {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
     fn writes_keep_the_books(writes in prop::collection::vec((deployment(), 0..3_usize, any::<bool>()), 1..6)) {
