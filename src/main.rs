@@ -88,3 +88,15 @@ fn main() -> ExitCode {
         Err(error) => cli::error::report(&error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_table_of_flags_is_sound() {
+        Arguments::command().debug_assert();
+    }
+}

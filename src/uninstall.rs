@@ -11,6 +11,7 @@ use crate::supervise;
 
 /// Remove everything of ours from this machine.
 #[derive(clap::Args, Clone, Debug)]
+#[group(skip)]
 pub(crate) struct Args {
     /// Only list what would be removed
     #[arg(long)]
