@@ -25,6 +25,7 @@ pub mod gates;
 mod get;
 mod gzip;
 mod health;
+mod issuer;
 mod limits;
 mod list;
 pub mod listener;

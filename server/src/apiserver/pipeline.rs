@@ -21,7 +21,8 @@ use super::negotiation::Accept;
 use super::query::Query;
 use super::request::RequestInfo;
 use super::{
-    ApiServer, create, delete, discovery, get, health, list, openapi, patch, response, scale, special, update, watch,
+    ApiServer, create, delete, discovery, get, health, issuer, list, openapi, patch, response, scale, special, update,
+    watch,
 };
 use crate::identity::User;
 
@@ -226,6 +227,9 @@ async fn outside(
         return Ok(answer);
     }
     if let Some(answer) = openapi::answer(server, parts, query).await? {
+        return Ok(answer);
+    }
+    if let Some(answer) = issuer::answer(server, &info.attributes.path) {
         return Ok(answer);
     }
     if let Some(answer) = health::answer(server, &info.attributes.path, query).await {

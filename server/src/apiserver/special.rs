@@ -6,6 +6,8 @@ mod binding;
 mod eviction;
 mod kubelet;
 mod proxy;
+mod reviews;
+mod token;
 
 use std::sync::Arc;
 
@@ -48,6 +50,20 @@ const fn core(plural: &'static str, subresource: &'static str, raw: bool, handle
     }
 }
 
+/// A row of a kind that is answered and not stored.
+const fn review(group: &'static str, plural: &'static str) -> Special {
+    Special {
+        group,
+        plural,
+        subresource: "",
+        raw: false,
+        handler: |call, body| reviews::answer(call, body).boxed(),
+    }
+}
+
+const AUTHENTICATION: &str = "authentication.k8s.io";
+const AUTHORIZATION: &str = "authorization.k8s.io";
+
 const TABLE: &[Special] = &[
     core("bindings", "", false, |call, body| binding::bind(call, body).boxed()),
     core("nodes", "proxy", true, |call, body| proxy::node(call, body).boxed()),
@@ -66,6 +82,15 @@ const TABLE: &[Special] = &[
         kubelet::port_forward(call, body).boxed()
     }),
     core("pods", "proxy", true, |call, body| proxy::pod(call, body).boxed()),
+    core("serviceaccounts", "token", false, |call, body| {
+        token::issue(call, body).boxed()
+    }),
+    review(AUTHENTICATION, "selfsubjectreviews"),
+    review(AUTHENTICATION, "tokenreviews"),
+    review(AUTHORIZATION, "localsubjectaccessreviews"),
+    review(AUTHORIZATION, "selfsubjectaccessreviews"),
+    review(AUTHORIZATION, "selfsubjectrulesreviews"),
+    review(AUTHORIZATION, "subjectaccessreviews"),
     core("services", "proxy", true, |call, body| {
         proxy::service(call, body).boxed()
     }),

@@ -202,6 +202,12 @@ async fn admit_final(call: &Call, options: &WriteOptions, object: &mut Object, o
     Ok(())
 }
 
+/// Asks the chain about an object that a subresource is sent, and that is not stored.
+pub(super) async fn admit_subresource(call: &Call, options: &WriteOptions, object: &mut Object) -> ApiResult<()> {
+    admit(call, options, object, None).await?;
+    admit_final(call, options, object, None).await
+}
+
 /// Asks the chain about a deletion.
 pub(super) async fn admit_deletion(call: &Call, name: &str, old: &Object, dry_run: bool) -> ApiResult<()> {
     let mut request = AdmissionRequest {
