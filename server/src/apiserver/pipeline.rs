@@ -24,6 +24,7 @@ use super::{
     ApiServer, create, delete, discovery, get, health, issuer, list, openapi, patch, response, scale, special, update,
     watch,
 };
+use crate::cache::Reader;
 use crate::identity::User;
 
 /// How long a request that is not a stream may take, as upstream.
@@ -154,6 +155,10 @@ async fn dispatch(
         Some(row) => (row.handler)(call.clone(), body).await?,
         None => generic(&call, body).await?,
     };
+    if !call.info.is_read_only() && call.resource.storage.is_some() {
+        // Whoever has this answer finds it true: a right just given or taken holds for the next request.
+        Reader::fresh(&*call.server.cache).await;
+    }
     response::add_warnings(&mut response, &call.warnings.lock());
     Ok(response)
 }

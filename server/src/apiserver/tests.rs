@@ -1,6 +1,7 @@
 //! The whole pipeline over a real store, as kube's client and as raw HTTP see it.
 
 mod crud;
+mod security;
 mod semantics;
 mod watching;
 
@@ -33,16 +34,35 @@ impl Drop for World {
 }
 
 impl World {
+    /// Without admission: tests need no namespaces and accounts for what they create.
     async fn new() -> Self {
+        Self::with(|gates| Gates {
+            admission: Vec::new(),
+            ..gates
+        })
+        .await
+    }
+
+    /// With everything that a server has from its first start.
+    async fn complete() -> Self {
+        let world = Self::with(|gates| gates).await;
+        let options = crate::bootstrap::Options {
+            server: "192.0.2.1:6443".parse().expect("an address"),
+            service_address: "10.43.0.1".parse().expect("an address"),
+            client_ca_pem: "client".into(),
+            request_header_ca_pem: "proxy".into(),
+        };
+        let bootstrapped = crate::bootstrap::run(world.client(), &options).await;
+        bootstrapped.expect("the cluster's own objects");
+        world
+    }
+
+    async fn with(change: fn(Gates) -> Gates) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let store = SqliteStore::open(&directory.path().join("state.db"), SqliteOptions::default()).expect("a store");
         let config = Config {
             store: Arc::new(store),
-            // Without admission, tests need no namespaces and accounts for what they create.
-            gates: Box::new(|cache| Gates {
-                admission: Vec::new(),
-                ..Gates::new(cache.clone(), gates::Options::for_tests())
-            }),
+            gates: Box::new(move |cache| change(Gates::new(cache.clone(), gates::Options::for_tests()))),
             kubelet_tls: None,
         };
         let stop = CancellationToken::new();
@@ -83,6 +103,11 @@ impl World {
 
     async fn raw(&self, mut request: Request<Body>) -> (u16, http::HeaderMap, Vec<u8>) {
         request.extensions_mut().insert(self.admin.clone());
+        self.from_network(request).await
+    }
+
+    /// Sends a request that says itself who it comes from.
+    async fn from_network(&self, request: Request<Body>) -> (u16, http::HeaderMap, Vec<u8>) {
         let response = self.plane.server().clone().handle(request).await;
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.expect("a body").to_bytes();

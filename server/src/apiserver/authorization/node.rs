@@ -93,17 +93,13 @@ impl Node {
         if wanted.name.is_empty() {
             return refuse("can only read namespaced object of this type");
         }
-        related(
-            self.pods_refer_to(node, &wanted.namespace, kind, &wanted.name),
-            node,
-            wanted,
-        )
+        related(self.pods_refer_to(node, &wanted.namespace, kind, &wanted.name), node)
     }
 
     fn claim(&self, node: &str, wanted: &Attributes) -> Decision {
         if wanted.subresource == "status" && matches!(&*wanted.verb, "update" | "patch" | "get") {
             let related_to_it = self.pods_refer_to(node, &wanted.namespace, Reference::Claim, &wanted.name);
-            return related(related_to_it, node, wanted);
+            return related(related_to_it, node);
         }
         self.read_only(node, wanted, Reference::Claim, &["get"])
     }
@@ -117,7 +113,7 @@ impl Node {
             serde_json::from_slice::<Value>(&claim.json).is_ok_and(|c| c["spec"]["volumeName"] == *wanted.name)
                 && self.pods_refer_to(node, &claim.namespace, Reference::Claim, &claim.name)
         });
-        related(bound, node, wanted)
+        related(bound, node)
     }
 
     fn attachment(&self, node: &str, wanted: &Attributes) -> Decision {
@@ -129,7 +125,7 @@ impl Node {
             .get(&self.attachments, "", &wanted.name)
             .and_then(|entry| serde_json::from_slice::<Value>(&entry.json).ok())
             .is_some_and(|attachment| attachment["spec"]["nodeName"] == *node);
-        related(own, node, wanted)
+        related(own, node)
     }
 
     /// Tokens of the ServiceAccounts that the node's Pods run as. Admission also checks the Pod that the
@@ -140,7 +136,7 @@ impl Node {
         }
         let runs_as = |pod: &Value| pod["spec"]["serviceAccountName"] == *wanted.name;
         let used = !wanted.name.is_empty() && self.pods(node, &wanted.namespace).any(|pod| runs_as(&pod));
-        related(used, node, wanted)
+        related(used, node)
     }
 }
 
@@ -156,22 +152,11 @@ fn own_object(node: &str, wanted: &Attributes, verbs: &[&str]) -> Decision {
     Decision::Allow(String::new())
 }
 
-fn related(found: bool, node: &str, wanted: &Attributes) -> Decision {
+fn related(found: bool, node: &str) -> Decision {
     if found {
         return Decision::Allow(String::new());
     }
-    let kind = match &*wanted.resource {
-        "secrets" => "secret",
-        "configmaps" => "configmap",
-        "persistentvolumeclaims" => "pvc",
-        "persistentvolumes" => "pv",
-        "volumeattachments" => "volumeattachment",
-        "serviceaccounts" => "serviceaccount",
-        other => other,
-    };
-    refuse(&format!(
-        "no relationship found between node '{node}' and this object ({kind})"
-    ))
+    refuse(&format!("no relationship found between node '{node}' and this object"))
 }
 
 fn refuse(reason: &str) -> Decision {
