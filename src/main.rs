@@ -12,6 +12,7 @@ mod cordon;
 mod create;
 mod delete;
 mod demo;
+mod describe;
 mod exec;
 mod get;
 mod killall;
@@ -51,6 +52,7 @@ macro_rules! commands {
 
 commands! {
     Get => get,
+    Describe => describe,
     Create => create,
     Apply => apply,
     Delete => delete,

@@ -13,6 +13,7 @@
 //! - [`table`]: the columns of every kind, with what cells mean; [`view`]: reading objects' JSON for people;
 //! - [`patch`]: JSON, merge and strategic merge patches;
 //! - [`managed`]: owners of fields, and server-side apply;
+//! - [`describe`]: all there is to say about one object;
 //! - [`jsonpath`]: paths and templates as kubectl speaks them;
 //! - [`yaml`]: objects as YAML text;
 //! - [`openapi`]: the documents that clients read the API from;
@@ -23,6 +24,7 @@
 pub mod client;
 pub mod convert;
 pub mod decode;
+pub mod describe;
 pub mod duration;
 pub mod jsonpath;
 pub mod managed;

@@ -24,6 +24,8 @@ use crate::convert;
 use crate::resource::Resource;
 use crate::view;
 
+pub(crate) use cluster::node_roles;
+pub(crate) use network::{join_host_port, some_of};
 pub use pods::status as pod_status;
 
 /// What a cell means, for colours and for finding trouble.

@@ -245,7 +245,7 @@ pub(crate) fn join_host_port(ip: &str, port: i64) -> String {
 }
 
 /// At most three items and how many more there are.
-fn some_of(items: impl Iterator<Item = String>, none: &str) -> String {
+pub(crate) fn some_of(items: impl Iterator<Item = String>, none: &str) -> String {
     let items: Vec<_> = items.collect();
     match items.len() {
         0 => none.to_owned(),
