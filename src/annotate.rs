@@ -21,6 +21,7 @@ impl Args {
             field: "annotations",
             done: "annotated",
             undone: "annotated",
+            unchanged: "annotated",
         };
         cli::run(self.connect, async |session| self.marks.run(session, words).await)
     }

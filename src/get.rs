@@ -170,6 +170,11 @@ impl Get {
             let mut answer = match self.session.call(self.call(target, name)).await {
                 Ok(answer) => answer,
                 Err(error) => {
+                    let error = if name.is_empty() {
+                        self.explain(&target.resource, error)
+                    } else {
+                        error
+                    };
                     let absent = error.downcast_ref().is_some_and(is_not_found);
                     if !(absent && self.args.ignore_not_found) {
                         outcome.note(Err(error));
@@ -186,6 +191,27 @@ impl Get {
             });
         }
         Ok(found)
+    }
+
+    /// A list that makes no sense to the server usually has a selector that makes none.
+    fn explain(&self, resource: &Resource, error: anyhow::Error) -> anyhow::Error {
+        let Ok(kube::Error::Api(status)) = error.downcast_ref::<kube::Error>().ok_or(()) else {
+            return error;
+        };
+        if !matches!(status.code, 400 | 404) {
+            return error;
+        }
+        let mut status = status.clone();
+        status.message = format!(
+            "Unable to find \"{}/{}, Resource={}\" that match label selector {:?}, field selector {:?}: {}",
+            resource.group,
+            resource.version,
+            resource.plural,
+            self.args.selector.as_deref().unwrap_or_default(),
+            self.args.field_selector.as_deref().unwrap_or_default(),
+            status.message
+        );
+        kube::Error::Api(status).into()
     }
 
     /// Gives items of a list their kind, and hides who manages which field.

@@ -21,6 +21,7 @@ impl Args {
             field: "labels",
             done: "labeled",
             undone: "unlabeled",
+            unchanged: "not labeled",
         };
         cli::run(self.connect, async |session| self.marks.run(session, words).await)
     }

@@ -5,11 +5,12 @@ use std::process::ExitCode;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use http::Method;
+use mizzen_api::client::rest::{is_not_found, message};
 use mizzen_api::{duration, view};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
 
-use crate::cli::error::{Outcome, fail};
+use crate::cli::error::{Failure, Outcome, fail};
 use crate::cli::{self, Call, Connect, Session, pods};
 
 /// Print what containers print.
@@ -61,6 +62,18 @@ pub(crate) struct Args {
     connect: Connect,
 }
 
+/// kubectl says where it looked for the Pod.
+fn absent(session: &Session, error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref().filter(|e| is_not_found(e)).map(message) {
+        Some(what) => Failure(format!(
+            "error from server (NotFound): {what} in namespace {:?}",
+            session.namespace
+        ))
+        .into(),
+        None => error,
+    }
+}
+
 /// One container whose log is read.
 struct Source {
     namespace: String,
@@ -100,8 +113,8 @@ impl Args {
 
     async fn sources(&self, session: &Session) -> anyhow::Result<Vec<Source>> {
         let found = match (&self.pod, &self.selector) {
-            (Some(name), _) if self.all_containers => pods::of(session, name).await?,
-            (Some(name), _) => vec![pods::one(session, name).await?],
+            (Some(name), _) if self.all_containers => pods::of(session, name).await.map_err(|e| absent(session, e))?,
+            (Some(name), _) => vec![pods::one(session, name).await.map_err(|e| absent(session, e))?],
             (None, selector) => {
                 let resource = session.resource("pods").await?;
                 session.list(&resource, &session.namespace, selector.as_deref()).await?

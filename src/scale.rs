@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use http::Method;
+use mizzen_api::client::rest::{is_not_found, message};
 use mizzen_api::view;
 use serde_json::json;
 
@@ -54,7 +55,15 @@ impl Args {
         }
         let targets = targets::parse(session, &names).await?;
         let mut outcome = Outcome::default();
-        for (resource, object) in targets::objects(session, &targets, self.selector.as_deref(), self.all).await? {
+        let found = targets::objects(session, &targets, self.selector.as_deref(), self.all).await;
+        let found = match found {
+            Err(error) if error.downcast_ref().is_some_and(is_not_found) => {
+                let what = error.downcast_ref().map(message).unwrap_or_default();
+                return fail(format!("no objects passed to scale {what}"));
+            }
+            found => found?,
+        };
+        for (resource, object) in found {
             let change = async {
                 let name = view::name(&object);
                 let current = view::int(&object, "/spec/replicas");

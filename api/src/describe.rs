@@ -3,6 +3,7 @@
 //! Pure: [`needs`] says which other objects help, the caller fetches them, [`describe`] writes the text.
 //! A kind with a layout of its own is one row in [`layout`]; every other kind is shown field by field.
 
+mod access;
 mod cluster;
 mod config;
 mod containers;
@@ -60,6 +61,8 @@ fn layout(resource: &Resource) -> Option<Layout> {
         ("", "ConfigMap") => config::config_map,
         ("", "Secret") => config::secret,
         ("", "ServiceAccount") => config::service_account,
+        ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => access::role,
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => access::binding,
         _ => return None,
     })
 }
@@ -147,9 +150,13 @@ impl Subject<'_> {
         }
     }
 
+    fn name(&self, out: &mut Writer) {
+        out.line(0, format!("Name:\t{}", view::name(self.object)));
+    }
+
     /// Name and namespace.
     fn heading(&self, out: &mut Writer) {
-        out.line(0, format!("Name:\t{}", view::name(self.object)));
+        self.name(out);
         if !view::namespace(self.object).is_empty() {
             out.line(0, format!("Namespace:\t{}", view::namespace(self.object)));
         }

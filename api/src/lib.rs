@@ -14,6 +14,7 @@
 //! - [`patch`]: JSON, merge and strategic merge patches;
 //! - [`managed`]: owners of fields, and server-side apply;
 //! - [`describe`]: all there is to say about one object;
+//! - [`relations`]: owners, selected Pods, and what objects use;
 //! - [`jsonpath`]: paths and templates as kubectl speaks them;
 //! - [`yaml`]: objects as YAML text;
 //! - [`openapi`]: the documents that clients read the API from;
@@ -32,6 +33,7 @@ pub mod object;
 pub mod openapi;
 pub mod patch;
 pub mod quantity;
+pub mod relations;
 pub mod resource;
 pub mod schema;
 pub mod selector;

@@ -14,7 +14,7 @@ use super::{Session, say};
 #[derive(clap::Args)]
 pub(crate) struct Marks {
     /// Objects as TYPE NAME… or TYPE/NAME…, then KEY=VALUE to set or KEY- to remove.
-    #[arg(value_name = "TYPE NAME KEY=VALUE", allow_hyphen_values = true)]
+    #[arg(value_name = "TYPE NAME KEY=VALUE")]
     arguments: Vec<String>,
     #[command(flatten)]
     files: Files,
@@ -37,6 +37,8 @@ pub(crate) struct Words {
     pub(crate) done: &'static str,
     /// What was done when something was only removed.
     pub(crate) undone: &'static str,
+    /// What was done when everything was so already.
+    pub(crate) unchanged: &'static str,
 }
 
 impl Marks {
@@ -65,9 +67,15 @@ impl Marks {
             let change = async {
                 let patch = patch(&changes, object, self.overwrite, &words)?;
                 let at = (view::namespace(object), view::name(object));
-                session.merge(resource, at, &patch).await?;
+                let before = object.pointer(&format!("/metadata/{}", words.field));
+                let after = session.merge(resource, at, &patch).await?;
+                let same = before == after.pointer(&format!("/metadata/{}", words.field));
                 let only_removed = changes.iter().all(|c| c.ends_with('-') && !c.contains('='));
-                let done = if only_removed { words.undone } else { words.done };
+                let done = match (same, only_removed) {
+                    (true, _) => words.unchanged,
+                    (false, true) => words.undone,
+                    (false, false) => words.done,
+                };
                 Ok(say(format!("{} {done}", display(resource, at.1)))?)
             };
             outcome.note(change.await);
@@ -85,6 +93,9 @@ fn patch(changes: &[String], object: &Value, overwrite: bool, words: &Words) -> 
             None => (change.trim_end_matches('-'), Value::Null),
         };
         let old = present.and_then(|p| p.get(key)).and_then(Value::as_str);
+        if value.is_null() && old.is_none() {
+            say(format!("{} {key:?} not found.", words.field.trim_end_matches('s')))?;
+        }
         if let (Some(old), false, Some(new)) = (old, overwrite, value.as_str())
             && old != new
         {

@@ -86,7 +86,19 @@ pub(crate) fn default_container(pod: &Value) -> anyhow::Result<String> {
         return fail(format!("pod {:?} has no containers", view::name(pod)));
     };
     if all.len() > 1 {
-        tell(format!("Defaulted container {first:?} out of: {}", all.join(", ")));
+        let mark = |kind: &str, mark: &str| -> Vec<String> {
+            let some = view::list(pod, &format!("/spec/{kind}")).iter();
+            some.map(|c| format!("{}{mark}", view::text(c, "/name"))).collect()
+        };
+        let shown = [
+            mark("containers", ""),
+            mark("ephemeralContainers", " (ephem)"),
+            mark("initContainers", " (init)"),
+        ];
+        tell(format!(
+            "Defaulted container {first:?} out of: {}",
+            shown.concat().join(", ")
+        ));
     }
     Ok((*first).to_owned())
 }

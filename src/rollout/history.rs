@@ -27,6 +27,10 @@ impl Args {
             for (resource, object) in self.workloads.find(&session).await? {
                 let name = display(&resource, view::name(&object));
                 let all = revisions(&session, &object).await?;
+                if self.revision == 0 && all.is_empty() {
+                    say(format!("{name} \nNo rollout history found."))?;
+                    continue;
+                }
                 if self.revision == 0 {
                     let width = "REVISION".len() + 2;
                     say(format!("{name} \n{:width$}CHANGE-CAUSE", "REVISION"))?;

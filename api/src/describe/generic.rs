@@ -82,10 +82,11 @@ fn words(field: &str) -> Vec<String> {
     // A capital belongs to the small letters that follow it.
     for at in 1..runs.len() {
         let capitals = runs[at - 1].chars().all(char::is_uppercase);
-        if capitals && runs[at].starts_with(char::is_lowercase) {
-            if let Some(last) = runs[at - 1].pop() {
-                runs[at].insert(0, last);
-            }
+        if capitals
+            && runs[at].starts_with(char::is_lowercase)
+            && let Some(last) = runs[at - 1].pop()
+        {
+            runs[at].insert(0, last);
         }
     }
     runs.retain(|run| !run.is_empty());
