@@ -48,7 +48,10 @@ impl World {
             cluster_domain: "cluster.local".into(),
             server_url: "https://127.0.0.1".into(),
         })?;
-        let store = Arc::new(SqliteStore::open(&directory.path().join("state.db"), SqliteOptions::default())?);
+        let store = Arc::new(SqliteStore::open(
+            &directory.path().join("state.db"),
+            SqliteOptions::default(),
+        )?);
         let options = Options {
             token_keys: pki.token_keys(),
             issuer: "https://kubernetes.default.svc".into(),
@@ -112,7 +115,8 @@ fn processor_time() -> Duration {
 }
 
 async fn list(world: &World) -> anyhow::Result<()> {
-    let writes = futures::stream::iter(0..PODS).map(|at| async move { world.put("default", &format!("web-{at:05}"), 1).await });
+    let writes =
+        futures::stream::iter(0..PODS).map(|at| async move { world.put("default", &format!("web-{at:05}"), 1).await });
     writes.buffer_unordered(256).collect::<Vec<_>>().await;
 
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
@@ -130,17 +134,25 @@ async fn list(world: &World) -> anyhow::Result<()> {
     let mut tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
-        .with_client_auth_cert(issued.certified.cert.clone(), PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes())?)?;
+        .with_client_auth_cert(
+            issued.certified.cert.clone(),
+            PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes())?,
+        )?;
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     let stream = tokio::net::TcpStream::connect(address).await?;
     let name = rustls_pki_types::ServerName::try_from("127.0.0.1")?;
-    let stream = tokio_rustls::TlsConnector::from(Arc::new(tls)).connect(name, stream).await?;
+    let stream = tokio_rustls::TlsConnector::from(Arc::new(tls))
+        .connect(name, stream)
+        .await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
 
     let mut best = 0.0_f64;
     for _ in 0..10 {
-        let request = Request::builder().uri("/api/v1/pods").header("host", "127.0.0.1").body(Empty::<Bytes>::new())?;
+        let request = Request::builder()
+            .uri("/api/v1/pods")
+            .header("host", "127.0.0.1")
+            .body(Empty::<Bytes>::new())?;
         let began = Instant::now();
         let mut body = sender.send_request(request).await?.into_body();
         let mut length = 0;
@@ -150,7 +162,10 @@ async fn list(world: &World) -> anyhow::Result<()> {
         let speed = length as f64 / 1e6 / began.elapsed().as_secs_f64();
         anyhow::ensure!(length > PODS * 2_000, "only {length} bytes came");
         best = best.max(speed);
-        println!("list of {PODS} Pods over TLS: {:.1} MB, {speed:.0} MB/s", length as f64 / 1e6);
+        println!(
+            "list of {PODS} Pods over TLS: {:.1} MB, {speed:.0} MB/s",
+            length as f64 / 1e6
+        );
     }
     println!("best: {best:.0} MB/s (promised: 200)");
     Ok(())

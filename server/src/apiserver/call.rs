@@ -67,9 +67,14 @@ impl Call {
         }
     }
 
-    /// The latest state of an object, as the cache has it.
-    pub(super) fn peek(&self, group: &str, plural: &str, namespace: &str, name: &str) -> ApiResult<Object> {
+    /// Another object, as fresh as if a client had asked for it.
+    pub(super) async fn peek(&self, group: &str, plural: &str, namespace: &str, name: &str) -> ApiResult<Object> {
         let row = builtin_row(group, plural);
+        self.server
+            .cache
+            .wait_fresh()
+            .await
+            .map_err(|error| self.cache_error(error))?;
         let entry = self.server.cache.get(&row, namespace, name);
         let entry = entry.ok_or_else(|| ApiError::not_found(&row, name))?;
         super::decode::stored(&entry.json)

@@ -202,7 +202,7 @@ async fn generic(call: &Arc<Call>, body: Body) -> ApiResult<Response<Body>> {
         ("get", "" | "status" | "approval" | "ephemeralcontainers" | "resize") => get::get(call).await,
         ("list", "") => list::list(call).await,
         ("watch", "") => watch::watch(call).await,
-        ("create", "") => create::create(call, body).await,
+        ("create", "") if call.resource.storage.is_some() => create::create(call, body).await,
         ("update", "" | "status" | "approval" | "ephemeralcontainers" | "finalize" | "resize") => {
             update::update(call, body).await
         }

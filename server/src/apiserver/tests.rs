@@ -1,6 +1,7 @@
 //! The whole pipeline over a real store, as kube's client and as raw HTTP see it.
 
 mod crud;
+mod forwarding;
 mod security;
 mod semantics;
 mod watching;
@@ -19,6 +20,14 @@ use crate::control_plane::{Config, ControlPlane};
 use crate::identity::{MASTERS, User};
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 
+/// Gates without admission.
+fn open(gates: Gates) -> Gates {
+    Gates {
+        admission: Vec::new(),
+        ..gates
+    }
+}
+
 /// A control plane of its own, gone when dropped.
 struct World {
     plane: ControlPlane,
@@ -36,16 +45,12 @@ impl Drop for World {
 impl World {
     /// Without admission: tests need no namespaces and accounts for what they create.
     async fn new() -> Self {
-        Self::with(|gates| Gates {
-            admission: Vec::new(),
-            ..gates
-        })
-        .await
+        Self::build(tempfile::tempdir().expect("a directory"), open, None).await
     }
 
     /// With everything that a server has from its first start.
     async fn complete() -> Self {
-        let world = Self::with(|gates| gates).await;
+        let world = Self::build(tempfile::tempdir().expect("a directory"), |gates| gates, None).await;
         let options = crate::bootstrap::Options {
             server: "192.0.2.1:6443".parse().expect("an address"),
             service_address: "10.43.0.1".parse().expect("an address"),
@@ -57,13 +62,16 @@ impl World {
         world
     }
 
-    async fn with(change: fn(Gates) -> Gates) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
+    async fn build(
+        directory: TempDir,
+        change: fn(Gates) -> Gates,
+        kubelet_tls: Option<Arc<rustls::ClientConfig>>,
+    ) -> Self {
         let store = SqliteStore::open(&directory.path().join("state.db"), SqliteOptions::default()).expect("a store");
         let config = Config {
             store: Arc::new(store),
             gates: Box::new(move |cache| change(Gates::new(cache.clone(), gates::Options::for_tests()))),
-            kubelet_tls: None,
+            kubelet_tls,
         };
         let stop = CancellationToken::new();
         let plane = ControlPlane::start(config, stop.clone()).await.expect("it starts");

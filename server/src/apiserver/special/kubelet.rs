@@ -17,7 +17,7 @@ const DEFAULT_PORT: u16 = 10250;
 
 /// Shows a container's log.
 pub(super) async fn log(call: Arc<Call>, body: Body) -> ApiResult<Response<Body>> {
-    let pod = pod(&call)?;
+    let pod = pod(&call).await?;
     let container = container(&call, &pod)?;
     if node_name(&pod).is_empty() {
         return Ok(Response::new(Body::empty()));
@@ -39,7 +39,7 @@ pub(super) async fn log(call: Arc<Call>, body: Body) -> ApiResult<Response<Body>
         call.namespace(),
         call.name()
     );
-    let response = connect::forward(&call, body, target(&call, node_name(&pod), path)?).await?;
+    let response = connect::forward(&call, body, target(&call, node_name(&pod), path).await?).await?;
     if response.status().is_success() {
         return Ok(response);
     }
@@ -65,7 +65,7 @@ async fn refusal(response: Response<Body>) -> ApiResult<Response<Body>> {
 
 /// Opens streams to a container: `exec` and `attach`.
 pub(super) async fn stream(call: Arc<Call>, body: Body, what: &str) -> ApiResult<Response<Body>> {
-    let pod = pod(&call)?;
+    let pod = pod(&call).await?;
     let container = container(&call, &pod)?;
     let node = required_node(&pod)?;
     let streams = [
@@ -85,24 +85,24 @@ pub(super) async fn stream(call: Arc<Call>, body: Body, what: &str) -> ApiResult
     let command = call.query.all("command").map(|argument| ("command", argument));
     let query = encode(streams.map(|(_, theirs, _)| (theirs, "1")).chain(command));
     let path = format!("/{what}/{}/{}/{container}?{query}", call.namespace(), call.name());
-    connect::forward(&call, body, target(&call, node, path)?).await
+    connect::forward(&call, body, target(&call, node, path).await?).await
 }
 
 /// Opens streams to ports of a Pod.
 pub(super) async fn port_forward(call: Arc<Call>, body: Body) -> ApiResult<Response<Body>> {
-    let pod = pod(&call)?;
+    let pod = pod(&call).await?;
     let node = required_node(&pod)?;
     let query = encode(call.query.all("ports").map(|ports| ("port", ports)));
     let path = format!("/portForward/{}/{}?{query}", call.namespace(), call.name());
-    connect::forward(&call, body, target(&call, node, path)?).await
+    connect::forward(&call, body, target(&call, node, path).await?).await
 }
 
 fn encode<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
-fn pod(call: &Call) -> ApiResult<Object> {
-    call.peek("", "pods", call.namespace(), call.name())
+async fn pod(call: &Call) -> ApiResult<Object> {
+    call.peek("", "pods", call.namespace(), call.name()).await
 }
 
 fn node_name(pod: &Object) -> &str {
@@ -183,10 +183,10 @@ fn container(call: &Call, pod: &Object) -> ApiResult<String> {
 }
 
 /// The kubelet of a node.
-pub(super) fn target(call: &Call, node: &str, path: String) -> ApiResult<Target> {
+pub(super) async fn target(call: &Call, node: &str, path: String) -> ApiResult<Target> {
     let tls = call.server.kubelet_tls.clone();
     let tls = tls.ok_or_else(|| ApiError::unavailable("this server has no credentials for kubelets"))?;
-    let object = call.peek("", "nodes", "", node)?;
+    let object = call.peek("", "nodes", "", node).await?;
     let host = address(&object).ok_or_else(|| {
         ApiError::internal(format!(
             "no preferred addresses found; known addresses: [] (of node {node})"

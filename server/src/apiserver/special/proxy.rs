@@ -49,7 +49,7 @@ impl<'a> Name<'a> {
 /// Passes the request on to a Pod.
 pub(super) async fn pod(call: Arc<Call>, body: Body) -> ApiResult<Response<Body>> {
     let name = Name::parse(call.name())?;
-    let pod = call.peek("", "pods", call.namespace(), name.name)?;
+    let pod = call.peek("", "pods", call.namespace(), name.name).await?;
     let address = pod
         .get("status")
         .and_then(|status| status["podIP"].as_str())
@@ -81,7 +81,7 @@ fn first_port(pod: &Object) -> Option<u16> {
 /// Passes the request on to a Pod behind a Service.
 pub(super) async fn service(call: Arc<Call>, body: Body) -> ApiResult<Response<Body>> {
     let name = Name::parse(call.name())?;
-    let service = call.peek("", "services", call.namespace(), name.name)?;
+    let service = call.peek("", "services", call.namespace(), name.name).await?;
     let no_endpoints = || ApiError::unavailable(format!("no endpoints available for service {:?}", call.name()));
     let port_name = port_name(&service, &name).ok_or_else(no_endpoints)?;
     let row = builtin_row("discovery.k8s.io", "endpointslices");
@@ -138,7 +138,7 @@ fn endpoints(slice: &Object, port_name: &str, into: &mut Vec<(String, u16)>) {
 /// Passes the request on to a kubelet, or to another port of its node.
 pub(super) async fn node(call: Arc<Call>, body: Body) -> ApiResult<Response<Body>> {
     let name = Name::parse(call.name())?;
-    let mut target = kubelet::target(&call, name.name, path(&call))?;
+    let mut target = kubelet::target(&call, name.name, path(&call)).await?;
     if let Some(port) = name.number().filter(|port| *port != target.port) {
         target.port = port;
         target.tls = target.tls.filter(|_| name.https);
