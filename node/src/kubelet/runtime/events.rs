@@ -8,8 +8,8 @@
 use std::time::Duration;
 
 use containerd_client::events::{ContainerDelete, TaskExit, TaskOom};
-use containerd_client::services::v1::SubscribeRequest;
 use containerd_client::services::v1::events_client::EventsClient;
+use containerd_client::services::v1::{PublishRequest, SubscribeRequest};
 use containerd_client::types::Envelope;
 use prost::Message;
 use tokio::sync::mpsc;
@@ -36,6 +36,8 @@ pub enum RuntimeEvent {
 
 /// containerd's namespace of everything made through CRI.
 const NAMESPACE: &str = "k8s.io";
+/// The topic of the event that we make ourselves.
+const HELLO: &str = "/mizzen/hello";
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_secs(2);
 
@@ -56,21 +58,26 @@ pub async fn follow(runtime: Runtime, out: mpsc::Sender<RuntimeEvent>, stop: Can
 
 /// One connection's life.
 async fn session(runtime: &Runtime, out: &mpsc::Sender<RuntimeEvent>, pause: &mut Duration) {
-    let filters = [
+    let topics = [
         "/tasks/exit",
         "/tasks/oom",
         "/containers/delete",
         "/images/create",
         "/images/delete",
-    ]
-    .map(|topic| format!("namespace=={NAMESPACE},topic==\"{topic}\""));
+        HELLO,
+    ];
+    let filters = topics.map(|topic| format!("namespace=={NAMESPACE},topic==\"{topic}\""));
+    let request = SubscribeRequest {
+        filters: filters.to_vec(),
+    };
     let mut client = EventsClient::new(runtime.channel());
-    let mut stream = match client
-        .subscribe(SubscribeRequest {
-            filters: filters.to_vec(),
-        })
-        .await
-    {
+    // containerd answers a subscription with its first event, so we make one, again and again until
+    // it comes back: then every later one will.
+    let subscribed = tokio::select! {
+        subscribed = client.subscribe(request) => subscribed,
+        status = greet(runtime) => Err(status),
+    };
+    let mut stream = match subscribed {
         Ok(answer) => answer.into_inner(),
         Err(status) => {
             tracing::debug!(%status, "containerd's events are out of reach");
@@ -96,6 +103,26 @@ async fn session(runtime: &Runtime, out: &mpsc::Sender<RuntimeEvent>, pause: &mu
                 return;
             }
         }
+    }
+}
+
+/// Publishes our own event until dropped; ends only with an error.
+async fn greet(runtime: &Runtime) -> tonic::Status {
+    let mut client = EventsClient::new(runtime.channel());
+    let mut pause = Duration::from_millis(2);
+    loop {
+        let event = PublishRequest {
+            topic: HELLO.to_owned(),
+            event: Some(containerd_client::to_any(&ContainerDelete::default())),
+        };
+        let mut request = tonic::Request::new(event);
+        let namespace = tonic::metadata::MetadataValue::from_static(NAMESPACE);
+        request.metadata_mut().insert("containerd-namespace", namespace);
+        if let Err(status) = client.publish(request).await {
+            return status;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RETRY_LAST);
     }
 }
 

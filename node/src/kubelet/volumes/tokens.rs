@@ -10,6 +10,7 @@ use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, T
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount, ServiceAccountTokenProjection, Volume};
 use kube::Api;
 use kube::api::PostParams;
+use mizzen_api::client::rest::message;
 use parking_lot::Mutex;
 
 use super::payload::{TokenFiles, token_projections};
@@ -105,7 +106,7 @@ impl Tokens {
             .create_token_request(account, &PostParams::default(), &request)
             .await;
         let status = answer
-            .map_err(|error| format!("failed to fetch token: {error}"))?
+            .map_err(|error| format!("failed to fetch token: {}", message(&error)))?
             .status;
         let status = status.ok_or("failed to fetch token: the answer has no status")?;
         let now = Timestamp::now();
