@@ -471,3 +471,6 @@ async fn read_range(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,10 @@ fn demo(cluster: &Cluster) -> (SocketAddr, u16) {
     let service = cluster.get("service hello -n demo").expect("the Service");
     let ip = service["spec"]["clusterIP"].as_str().expect("an address");
     let port = service["spec"]["ports"][0]["nodePort"].as_u64().expect("a port");
-    (format!("{ip}:80").parse().expect("an address"), u16::try_from(port).expect("a port"))
+    (
+        format!("{ip}:80").parse().expect("an address"),
+        u16::try_from(port).expect("a port"),
+    )
 }
 
 fn fetch(address: SocketAddr) -> Result<String, String> {
@@ -44,7 +47,9 @@ fn pods(cluster: &Cluster, namespace: &str) -> Vec<Value> {
 }
 
 fn names(pods: &[Value]) -> BTreeSet<String> {
-    pods.iter().map(|pod| pod["metadata"]["name"].as_str().expect("a name").to_owned()).collect()
+    pods.iter()
+        .map(|pod| pod["metadata"]["name"].as_str().expect("a name").to_owned())
+        .collect()
 }
 
 /// Asks until every Pod has answered.
@@ -72,7 +77,16 @@ fn a_service_spreads_and_a_rollout_loses_no_request() {
     spreads(service, &all);
     spreads(([127, 0, 0, 1], node_port).into(), &all);
     let first = all.first().expect("a Pod");
-    let by_name = ["exec", "-n", "demo", first, "--", "/hello", "--get", "http://hello.demo.svc.cluster.local/"];
+    let by_name = [
+        "exec",
+        "-n",
+        "demo",
+        first,
+        "--",
+        "/hello",
+        "--get",
+        "http://hello.demo.svc.cluster.local/",
+    ];
     let answer = cluster.run(&by_name);
     assert!(all.iter().any(|name| answer.contains(name)), "{answer}");
 
@@ -92,17 +106,38 @@ fn a_service_spreads_and_a_rollout_loses_no_request() {
             })
         })
         .collect();
-    cluster.run(&["set", "image", "-n", "demo", "deployment/hello", "hello=mizzen.local/hello:v2"]);
+    cluster.run(&[
+        "set",
+        "image",
+        "-n",
+        "demo",
+        "deployment/hello",
+        "hello=mizzen.local/hello:v2",
+    ]);
     cluster.run(&["rollout", "status", "-n", "demo", "deployment/hello", "--timeout=90s"]);
     cluster.wait("old Pods to be gone", |c| pods(c, "demo").len() == 3);
     stop.store(true, Ordering::Relaxed);
-    let failures: Vec<_> = load.into_iter().flat_map(|thread| thread.join().expect("a thread")).collect();
-    eprintln!("{} requests during the rollout, {} failed", sent.load(Ordering::Relaxed), failures.len());
+    let failures: Vec<_> = load
+        .into_iter()
+        .flat_map(|thread| thread.join().expect("a thread"))
+        .collect();
+    eprintln!(
+        "{} requests during the rollout, {} failed",
+        sent.load(Ordering::Relaxed),
+        failures.len()
+    );
     assert!(failures.is_empty(), "{failures:?}");
     assert!(fetch(service).expect("an answer").contains("v2"));
 
     // A bad image stops where maxUnavailable says, and can be taken back.
-    cluster.run(&["set", "image", "-n", "demo", "deployment/hello", "hello=mizzen.local/hello:missing"]);
+    cluster.run(&[
+        "set",
+        "image",
+        "-n",
+        "demo",
+        "deployment/hello",
+        "hello=mizzen.local/hello:missing",
+    ]);
     cluster.wait("bad Pod to wait for its image", |c| {
         pods(c, "demo").iter().any(|pod| {
             let reason = &pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"];
@@ -124,7 +159,14 @@ fn pods_outlive_the_server_and_come_back_from_anything() {
     }
     let mut cluster = Cluster::start();
     let (service, _) = demo(&cluster);
-    cluster.run(&["set", "image", "-n", "demo", "deployment/hello", "hello=mizzen.local/hello:v2"]);
+    cluster.run(&[
+        "set",
+        "image",
+        "-n",
+        "demo",
+        "deployment/hello",
+        "hello=mizzen.local/hello:v2",
+    ]);
     cluster.kill();
     for _ in 0..20 {
         fetch(service).expect("Pods serve while the server is away");
@@ -137,12 +179,21 @@ fn pods_outlive_the_server_and_come_back_from_anything() {
     let pod = names(&pods(&cluster, "demo")).pop_first().expect("a Pod");
     let restarts = |c: &Cluster| {
         let pod = c.get(&format!("pod {pod} -n demo")).expect("the Pod");
-        pod["status"]["containerStatuses"][0]["restartCount"].as_u64().expect("a count")
+        pod["status"]["containerStatuses"][0]["restartCount"]
+            .as_u64()
+            .expect("a count")
     };
     let before = restarts(&cluster);
     kill_container(&cluster, &pod);
     cluster.wait("container to be started again", |c| restarts(c) == before + 1);
-    cluster.run(&["wait", "-n", "demo", &format!("pod/{pod}"), "--for=condition=Ready", "--timeout=60s"]);
+    cluster.run(&[
+        "wait",
+        "-n",
+        "demo",
+        &format!("pod/{pod}"),
+        "--for=condition=Ready",
+        "--timeout=60s",
+    ]);
 
     // containerd itself is only a part.
     let containerd = std::fs::read_to_string(cluster.data_dir().join("agent/run/containerd/containerd.pid"));
@@ -161,18 +212,24 @@ fn pods_outlive_the_server_and_come_back_from_anything() {
 /// Ends a Pod's container from outside.
 fn kill_container(cluster: &Cluster, pod: &str) {
     let pod = cluster.get(&format!("pod {pod} -n demo")).expect("the Pod");
-    let id = pod["status"]["containerStatuses"][0]["containerID"].as_str().expect("an id");
+    let id = pod["status"]["containerStatuses"][0]["containerID"]
+        .as_str()
+        .expect("an id");
     let id = id.rsplit('/').next().expect("an id");
     let socket = cluster.data_dir().join("agent/run/containerd/containerd.sock");
     let mut ctr = Command::new("ctr");
-    ctr.arg("--address").arg(socket).args(["-n", "k8s.io", "task", "kill", "-s", "SIGKILL", id]);
+    ctr.arg("--address")
+        .arg(socket)
+        .args(["-n", "k8s.io", "task", "kill", "-s", "SIGKILL", id]);
     succeed(&mut ctr);
 }
 
 fn restarts_of_others(cluster: &Cluster, pod: &str) -> bool {
     let others = pods(cluster, "demo");
     let others = others.iter().filter(|p| p["metadata"]["name"] != *pod);
-    others.into_iter().all(|p| p["status"]["containerStatuses"][0]["restartCount"] == 0)
+    others
+        .into_iter()
+        .all(|p| p["status"]["containerStatuses"][0]["restartCount"] == 0)
 }
 
 #[test]
@@ -182,16 +239,33 @@ fn the_flow_of_creating_a_pod() {
     }
     let cluster = Cluster::start();
     cluster.run(&["create", "serviceaccount", "creator"]);
-    cluster.run(&["create", "clusterrolebinding", "creator", "--clusterrole=admin", "--serviceaccount=default:creator"]);
+    cluster.run(&[
+        "create",
+        "clusterrolebinding",
+        "creator",
+        "--clusterrole=admin",
+        "--serviceaccount=default:creator",
+    ]);
     let token = cluster.run(&["create", "token", "creator"]);
-    let ca = cluster.run(&["get", "configmap", "kube-root-ca.crt", "-o", "jsonpath={.data.ca\\.crt}"]);
+    let ca = cluster.run(&[
+        "get",
+        "configmap",
+        "kube-root-ca.crt",
+        "-o",
+        "jsonpath={.data.ca\\.crt}",
+    ]);
     let ca_file = cluster.scratch().join("ca.crt");
     std::fs::write(&ca_file, ca).expect("written");
     let call = |arguments: &[&str], path: &str| {
         let mut command = Command::new("curl");
         command.args(["-sS", "--fail-with-body", "--cacert"]).arg(&ca_file);
-        command.args(["-H", &format!("Authorization: Bearer {}", token.trim())]).args(arguments);
-        command.arg(format!("https://127.0.0.1:{}/api/v1/namespaces/default/pods{path}", cluster.port()));
+        command
+            .args(["-H", &format!("Authorization: Bearer {}", token.trim())])
+            .args(arguments);
+        command.arg(format!(
+            "https://127.0.0.1:{}/api/v1/namespaces/default/pods{path}",
+            cluster.port()
+        ));
         serde_json::from_str::<Value>(&succeed(&mut command)).expect("JSON")
     };
     let start = Instant::now();
@@ -200,12 +274,19 @@ fn the_flow_of_creating_a_pod() {
         "spec":{"containers":[{"name":"c","image":"mizzen.local/hello:v1"}]}}"#;
     let created = call(&["-H", "Content-Type: application/json", "-d", pod], "");
     step("1 the API server answered the request");
-    let revision = created["metadata"]["resourceVersion"].as_str().expect("a revision").to_owned();
+    let revision = created["metadata"]["resourceVersion"]
+        .as_str()
+        .expect("a revision")
+        .to_owned();
     assert_eq!(call(&[], "/flow")["metadata"]["uid"], created["metadata"]["uid"]);
     step("2 it is stored");
-    cluster.wait("scheduler to choose a node", |_| call(&[], "/flow")["spec"]["nodeName"].is_string());
+    cluster.wait("scheduler to choose a node", |_| {
+        call(&[], "/flow")["spec"]["nodeName"].is_string()
+    });
     step("3 it is scheduled");
-    cluster.wait("container to run", |_| call(&[], "/flow")["status"]["phase"] == "Running");
+    cluster.wait("container to run", |_| {
+        call(&[], "/flow")["status"]["phase"] == "Running"
+    });
     step("4 its container runs");
     let running = call(&[], "/flow");
     step("5 its status is stored");

@@ -50,3 +50,38 @@ impl Limits {
             .map_err(|_| ApiError::too_many_requests("Too many requests, please try again later.", 1))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+    use crate::apiserver::query::Query;
+
+    #[test]
+    fn changes_fill_up_while_reads_and_watches_go_on() {
+        let limits = Limits::default();
+        let info =
+            |method: Method, query: &str| RequestInfo::resolve(&method, "/api/v1/pods", &Query::parse(Some(query)));
+        let held: Vec<_> = (0..CHANGING)
+            .map(|_| limits.enter(&info(Method::POST, "")).expect("a place"))
+            .collect();
+        let refused = limits.enter(&info(Method::POST, "")).expect_err("full");
+        assert_eq!(
+            (refused.code, refused.details),
+            (429, Some(Box::new(serde_json::json!({"retryAfterSeconds": 1}))))
+        );
+        assert!(
+            limits
+                .enter(&info(Method::GET, ""))
+                .is_ok_and(|permit| permit.is_some())
+        );
+        assert!(
+            limits
+                .enter(&info(Method::GET, "watch=1"))
+                .is_ok_and(|permit| permit.is_none())
+        );
+        drop(held);
+        assert!(limits.enter(&info(Method::POST, "")).is_ok());
+    }
+}

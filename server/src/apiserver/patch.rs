@@ -89,7 +89,11 @@ pub(super) async fn patch(call: &Call, body: Body) -> ApiResult<Response<Body>> 
     let record = match write::read(call, name).await {
         Ok(record) => record,
         Err(error) if error.code == 404 && patch.options.applies && call.subresource().is_empty() => {
-            return create(call, &patch).await;
+            match create(call, &patch).await {
+                // Somebody was quicker: then it is there to be changed.
+                Err(error) if error.reason == "AlreadyExists" => write::read(call, name).await?,
+                answer => return answer,
+            }
         }
         Err(error) => return Err(error),
     };

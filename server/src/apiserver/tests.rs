@@ -111,11 +111,11 @@ impl World {
 
     async fn raw(&self, mut request: Request<Body>) -> (u16, http::HeaderMap, Vec<u8>) {
         request.extensions_mut().insert(self.admin.clone());
-        self.from_network(request).await
+        self.as_sent(request).await
     }
 
     /// Sends a request that says itself who it comes from.
-    async fn from_network(&self, request: Request<Body>) -> (u16, http::HeaderMap, Vec<u8>) {
+    async fn as_sent(&self, request: Request<Body>) -> (u16, http::HeaderMap, Vec<u8>) {
         let response = self.plane.server().clone().handle(request).await;
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.expect("a body").to_bytes();

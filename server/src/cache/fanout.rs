@@ -68,6 +68,11 @@ impl Watchers {
         (id, receiver)
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.buckets.is_empty() && self.bucket_of.is_empty()
+    }
+
     pub(super) fn remove(&mut self, id: u64) {
         let Some(bucket) = self.bucket_of.remove(&id) else {
             return;

@@ -101,12 +101,14 @@ fn is_ours(service: &Service) -> bool {
 
 /// The ports that a Service needs on every node.
 fn ports(service: &Service) -> BTreeSet<(i64, &str)> {
-    let protocol = |name| if let "" = name { "TCP" } else { name };
+    fn protocol(name: &str) -> &str {
+        if name.is_empty() { "TCP" } else { name }
+    }
     service
         .spec
         .ports
         .iter()
-        .map(|port| (port.port, protocol(&*port.protocol)))
+        .map(|port| (port.port, protocol(&port.protocol)))
         .collect()
 }
 

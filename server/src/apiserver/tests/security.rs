@@ -37,7 +37,7 @@ impl World {
         } else {
             Body::from(body.to_string())
         };
-        let (code, _, bytes) = self.from_network(request.body(body).expect("a request")).await;
+        let (code, _, bytes) = self.as_sent(request.body(body).expect("a request")).await;
         let answer: Value = serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into());
         let told = match answer.pointer(show) {
             Some(value) if code < 300 => value.clone(),
@@ -266,7 +266,7 @@ async fn a_node_keeps_to_its_own() {
             .extension(n1.clone())
             .header("content-type", "application/merge-patch+json");
         let (code, _, bytes) = world
-            .from_network(request.body(Body::from(body.to_string())).expect("a request"))
+            .as_sent(request.body(Body::from(body.to_string())).expect("a request"))
             .await;
         let answer: Value = serde_json::from_slice(&bytes).expect("json");
         format!("{code} {}", answer["message"].as_str().unwrap_or_default())
