@@ -15,6 +15,7 @@ impl Strategy for Pod {
         let spec = section(object, "spec");
         default(spec, "enableServiceLinks", true);
         pod_spec::set_defaults(spec);
+        pod_spec::requests_from_limits(spec);
     }
 
     fn prepare_create(&self, _: &Context<'_>, object: &mut Object) {

@@ -80,9 +80,6 @@ fn container_defaults(container: &mut Object, host_network: bool) {
             }
         }
     }
-    if let Some(resources) = existing(container, "resources") {
-        requests_from_limits(resources);
-    }
 }
 
 /// `:latest`, or no tag and no digest, means that the image is pulled every time.
@@ -104,8 +101,18 @@ fn handler_defaults(handler: &mut Object) {
     }
 }
 
-/// A resource with a limit and no request requests its limit.
-fn requests_from_limits(resources: &mut Object) {
+/// A resource with a limit and no request requests its limit: in Pods, not in templates.
+pub(super) fn requests_from_limits(spec: &mut Object) {
+    for list in ["initContainers", "containers"] {
+        for container in each(spec, list) {
+            if let Some(resources) = existing(container, "resources") {
+                fill_requests(resources);
+            }
+        }
+    }
+}
+
+fn fill_requests(resources: &mut Object) {
     let Some(limits) = resources.get("limits").and_then(Value::as_object).cloned() else {
         return;
     };

@@ -420,35 +420,3 @@ async fn history_ends_with_its_time() {
         "history ended too early"
     );
 }
-
-/// The whole process is idle at 1 KiB/s at most; a Lease every 10 s is what there is to write.
-///
-/// `cargo test -p mizzen-server --lib heartbeats_hardly -- --ignored --nocapture`
-#[tokio::test]
-#[ignore = "counts what the process writes, so it must run alone"]
-async fn heartbeats_hardly_touch_the_disk() {
-    const HEARTBEATS: u64 = 360;
-    const APART_S: u64 = 10;
-    // Beside the build: the temporary directory may be memory.
-    let directory = tempfile::tempdir_in(std::env::current_exe().unwrap().parent().unwrap()).unwrap();
-    let store = SqliteStore::open(&directory.path().join("state.db"), SqliteOptions::default()).unwrap();
-    let written = || -> u64 {
-        let io = std::fs::read_to_string("/proc/self/io").unwrap();
-        let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).unwrap();
-        line.parse().unwrap()
-    };
-    let relaxed_file = std::fs::File::open(directory.path().join("state.db-relaxed")).unwrap();
-    let (lease, status) = ("l".repeat(450), "s".repeat(8 << 10));
-    let before = written();
-    for number in 0..HEARTBEATS {
-        store.put(relaxed("lease", &lease)).await.unwrap();
-        if number % 30 == 0 {
-            store.put(relaxed("status", &status)).await.unwrap();
-        }
-        // The kernel writes back less often than this.
-        relaxed_file.sync_data().unwrap();
-    }
-    let per_second = (written() - before) / (HEARTBEATS * APART_S);
-    println!("an hour of heartbeats writes {per_second} bytes/s at most");
-    assert!(per_second < 640, "idle heartbeats write too much");
-}
