@@ -104,7 +104,7 @@ pub async fn execute(scope: &Scope, items: &[Item], mut say: impl FnMut(&Item)) 
             Item::Link(_) | Item::Table(_) => {
                 network::remove(&network::Settings::new("", &scope.data_dir)).await?;
             }
-            Item::Cgroup(path) => remove_cgroup(path)?,
+            Item::Cgroup(path) => remove_emptying_cgroup(path).await?,
             Item::Path(path) => match remove_path(path) {
                 Ok(()) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
@@ -287,7 +287,25 @@ fn cgroups(name: &str) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn remove_cgroup(path: &Path) -> Result<()> {
+/// Removes a cgroup whose last processes may still be on their way out: the kernel says busy until they are.
+async fn remove_emptying_cgroup(path: &Path) -> Result<()> {
+    let removed = async {
+        loop {
+            match remove_cgroup(path) {
+                Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                done => return done,
+            }
+        }
+    };
+    let outcome = tokio::time::timeout(KILL_TIMEOUT, removed).await;
+    outcome
+        .unwrap_or_else(|_| Err(std::io::ErrorKind::ResourceBusy.into()))
+        .with_context(|| format!("cannot remove cgroup {}", path.display()))
+}
+
+fn remove_cgroup(path: &Path) -> std::io::Result<()> {
     let entries = match std::fs::read_dir(path) {
         Ok(entries) => entries,
         Err(_) => return Ok(()),
@@ -299,9 +317,7 @@ fn remove_cgroup(path: &Path) -> Result<()> {
         remove_cgroup(&entry.path())?;
     }
     match std::fs::remove_dir(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove cgroup {}", path.display()))
-        }
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
 }
