@@ -98,7 +98,7 @@ fn log_folders(data_dir: &Path) -> Vec<PathBuf> {
     let root = Names::of(data_dir).pod_logs;
     let ours = |name: &str| {
         name.rsplit_once('_')
-            .is_some_and(|(_, uid)| data_dir.join("agent/pods").join(uid).exists())
+            .is_some_and(|(_, uid)| data_dir.join("agent/kubelet/pods").join(uid).exists())
     };
     let entries = std::fs::read_dir(&root).into_iter().flatten().flatten();
     entries
