@@ -195,6 +195,7 @@ async fn serve(args: Args) -> Result<()> {
             args.advertise_address.unwrap_or(node_ip),
             args.https_listen_port
         ),
+        root_ca_pem: pki.server_ca().pem().to_owned(),
         service_network: args.service_cidr,
         node_ports: args.node_port_range()?,
     };

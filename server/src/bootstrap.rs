@@ -46,7 +46,13 @@ pub async fn run(client: kube::Client, options: &Options) -> Result<()> {
     let mut objects = priority_classes();
     objects.extend(policy::roles().iter().map(policy::DefaultRole::object));
     objects.extend(policy::roles().iter().flat_map(policy::DefaultRole::binding_objects));
-    objects.extend(kubernetes_service(options));
+    let [service, endpoints @ ..] = kubernetes_service(options);
+    objects.push(service);
+    if options.server.ip().is_loopback() {
+        tracing::warn!("the API server has no address that Pods can reach: the kubernetes Service leads nowhere");
+    } else {
+        objects.extend(endpoints);
+    }
     objects.push(authentication_config(options));
     writer.ensure_all(objects).await
 }

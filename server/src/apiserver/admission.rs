@@ -12,6 +12,7 @@ pub mod service_addresses;
 pub mod taint_nodes;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod token_secret;
 
 use async_trait::async_trait;
 use mizzen_api::object::{Object, ObjectExt};

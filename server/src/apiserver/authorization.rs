@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use mizzen_api::resource::{Resource, builtin};
+use mizzen_api::selector::FieldSelector;
 use mizzen_api::status::ApiError;
 use serde_json::json;
 
@@ -34,6 +35,8 @@ pub struct Attributes {
     pub name: String,
     /// Path, for requests outside the API.
     pub path: String,
+    /// What a list, watch or deletecollection is narrowed to.
+    pub fields: FieldSelector,
 }
 
 impl Attributes {

@@ -14,6 +14,7 @@ use super::admission::rbac_escalation::RbacEscalation;
 use super::admission::service_account::ServiceAccount;
 use super::admission::service_addresses::ServiceAddresses;
 use super::admission::taint_nodes::TaintNodesByCondition;
+use super::admission::token_secret::TokenSecret;
 use super::authentication::Authentication;
 use super::authentication::service_account::Tokens;
 use super::authorization::Chain;
@@ -31,6 +32,8 @@ pub struct Options {
     pub issuer: String,
     /// Where clients reach the server, for OpenID Connect discovery.
     pub server_url: String,
+    /// The CA that clients trust the server by.
+    pub root_ca_pem: String,
     /// Addresses of Services.
     pub service_network: Ipv4Net,
     /// Ports of Services on nodes.
@@ -67,6 +70,7 @@ impl Gates {
             Arc::new(NodeRestriction::new(reader.clone())),
             Arc::new(TaintNodesByCondition),
             Arc::new(ServiceAccount::new(reader.clone())),
+            Arc::new(TokenSecret::new(tokens.clone(), options.root_ca_pem)),
             Arc::new(Priority::new(reader.clone())),
             Arc::new(DefaultTolerationSeconds),
             Arc::new(ServiceAddresses::new(
@@ -95,6 +99,7 @@ impl Options {
             token_keys: Arc::new(Keys::generate().expect("keys")),
             issuer: "https://kubernetes.default.svc.cluster.local".into(),
             server_url: "https://127.0.0.1:6443".into(),
+            root_ca_pem: "root".into(),
             service_network: "10.43.0.0/16".parse().expect("a network"),
             node_ports: 30000..=32767,
         }

@@ -1,6 +1,8 @@
 //! What a request asks for: its path and method in the terms of authorization.
 
 use http::Method;
+use mizzen_api::selector::FieldSelector;
+use mizzen_api::validation::path_segment;
 
 use super::authorization::Attributes;
 use super::query::Query;
@@ -67,10 +69,13 @@ impl RequestInfo {
             namespace: namespace.to_owned(),
             name: segment(1),
             path: path.to_owned(),
+            fields: FieldSelector::default(),
         };
         attributes.verb = verb(method, &attributes.name, query, old_watch);
         if matches!(&*attributes.verb, "list" | "watch" | "deletecollection") {
-            attributes.name = exact_name(query).unwrap_or_default();
+            // A selector that cannot be read is refused when it is used.
+            attributes.fields = FieldSelector::parse(query.get("fieldSelector")).unwrap_or_default();
+            attributes.name = exact_name(&attributes.fields).unwrap_or_default();
         }
         let rest = match rest.get(3..) {
             Some(rest) if !rest.is_empty() => format!("/{}", rest.join("/")),
@@ -117,12 +122,11 @@ fn verb(method: &Method, name: &str, query: &Query, old_watch: bool) -> String {
 }
 
 /// The name in `fieldSelector=metadata.name=x`: rules about names hold for such lists and watches too.
-fn exact_name(query: &Query) -> Option<String> {
-    query.get("fieldSelector").split(',').find_map(|term| {
-        let value = term.strip_prefix("metadata.name=")?;
-        let value = value.strip_prefix('=').unwrap_or(value);
-        (!value.is_empty() && !value.contains('/') && value != "." && value != "..").then(|| value.to_owned())
-    })
+/// It is read as the selector itself is, so that what is authorized is what is selected.
+fn exact_name(fields: &FieldSelector) -> Option<String> {
+    let name = fields.required_value("metadata.name")?;
+    let fits = !name.is_empty() && path_segment(name).is_empty();
+    fits.then(|| name.to_owned())
 }
 
 #[cfg(test)]
@@ -157,6 +161,11 @@ mod tests {
             ("PATCH", "/apis/apps/v1/namespaces/a/deployments/d/scale"),
             ("GET", "/api/v1/namespaces/a/services/s:http/proxy/x/y/"),
             ("GET", "/api/v1/namespaces/a/secrets?fieldSelector=metadata.name%3Ds"),
+            (
+                "GET",
+                "/api/v1/namespaces/a/secrets?fieldSelector=type!%3Dx%5C,metadata.name%3Ds",
+            ),
+            ("GET", "/api/v1/namespaces/a/secrets?fieldSelector=metadata.name!%3Ds"),
             ("GET", "/apis/apps/v1"),
             ("POST", "/healthz"),
         ]
@@ -174,6 +183,8 @@ mod tests {
         patch apps/v1/deployments ns=a name=d sub=scale
         get /v1/services ns=a name=s:http sub=proxy /x/y/
         list /v1/secrets ns=a name=s sub=
+        list /v1/secrets ns=a name= sub=
+        list /v1/secrets ns=a name= sub=
         get /apis/apps/v1
         post /healthz
         ");

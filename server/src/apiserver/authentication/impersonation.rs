@@ -124,7 +124,7 @@ fn permissions(wanted: &User) -> Vec<Attributes> {
             subresource: subresource.into(),
             namespace: namespace.into(),
             name: name.into(),
-            path: String::new(),
+            ..Attributes::default()
         });
     };
     match identity::split_service_account(&wanted.name) {

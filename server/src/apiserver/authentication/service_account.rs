@@ -247,6 +247,24 @@ impl Tokens {
         })
     }
 
+    /// The uid of a ServiceAccount, if there is one of that name.
+    pub fn account_uid(&self, namespace: &str, name: &str) -> Option<String> {
+        self.live(&self.rows.accounts, namespace, name)
+            .map(|live| live.metadata.uid)
+    }
+
+    /// A token for a Secret to hold, which lives as long as the Secret does.
+    pub fn issue_legacy(&self, namespace: &str, account: &str, uid: &str, secret: &str) -> anyhow::Result<String> {
+        self.keys.sign(&json!({
+            "iss": LEGACY_ISSUER,
+            "sub": identity::service_account(namespace, account),
+            "kubernetes.io/serviceaccount/namespace": namespace,
+            "kubernetes.io/serviceaccount/secret.name": secret,
+            "kubernetes.io/serviceaccount/service-account.name": account,
+            "kubernetes.io/serviceaccount/service-account.uid": uid,
+        }))
+    }
+
     fn check_live(&self, row: &Resource, namespace: &str, wanted: &Reference, now: Timestamp) -> Result<(), Refusal> {
         let kind = &row.kind;
         let live = self

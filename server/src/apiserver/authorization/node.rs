@@ -128,6 +128,22 @@ impl Node {
         related(own, node)
     }
 
+    /// The Pods bound to the node; many at once only when they are selected by it.
+    fn pod(&self, node: &str, wanted: &Attributes) -> Decision {
+        if wanted.verb != "get" {
+            if wanted.fields.required_value("spec.nodeName") == Some(node) {
+                return Decision::Allow(String::new());
+            }
+            return refuse("can only list/watch pods with spec.nodeName field selector");
+        }
+        let bound = self
+            .reader
+            .get(&self.pods, &wanted.namespace, &wanted.name)
+            .and_then(|entry| serde_json::from_slice::<Value>(&entry.json).ok())
+            .is_some_and(|pod| pod["spec"]["nodeName"] == *node);
+        related(bound, node)
+    }
+
     /// Tokens of the ServiceAccounts that the node's Pods run as. Admission also checks the Pod that the
     /// token is bound to.
     fn token(&self, node: &str, wanted: &Attributes) -> Decision {
@@ -150,6 +166,16 @@ fn own_object(node: &str, wanted: &Attributes, verbs: &[&str]) -> Decision {
         return refuse("can only access an object with the same name as the requesting node");
     }
     Decision::Allow(String::new())
+}
+
+fn own_node(node: &str, wanted: &Attributes) -> Decision {
+    if wanted.name == node {
+        return Decision::Allow(String::new());
+    }
+    refuse(&format!(
+        "node '{node}' cannot read {:?}, only its own Node object",
+        wanted.name
+    ))
 }
 
 fn related(found: bool, node: &str) -> Decision {
@@ -177,6 +203,8 @@ impl Authorizer for Node {
             ("", "persistentvolumeclaims") => self.claim(node, wanted),
             ("", "persistentvolumes") => self.volume(node, wanted),
             ("", "serviceaccounts") => self.token(node, wanted),
+            ("", "pods") if wanted.subresource.is_empty() && read.contains(&&*wanted.verb) => self.pod(node, wanted),
+            ("", "nodes") if read.contains(&&*wanted.verb) => own_node(node, wanted),
             ("storage.k8s.io", "volumeattachments") => self.attachment(node, wanted),
             ("storage.k8s.io", "csinodes") => own_object(node, wanted, &own),
             ("coordination.k8s.io", "leases") if wanted.namespace == LEASE_NAMESPACE => own_object(node, wanted, &own),
@@ -259,6 +287,7 @@ fn insert<'a>(out: &mut Vec<(Reference, Cow<'a, str>)>, kind: Reference, name: &
 mod tests {
     use super::*;
     use crate::apiserver::fake::Fake;
+    use mizzen_api::selector::FieldSelector;
     use serde_json::json;
 
     fn pod(namespace: &str, name: &str, node: &str, spec: Value) -> Value {
@@ -309,9 +338,14 @@ mod tests {
 
     async fn check(node: &Node, user: &User, lines: &[(&str, bool)]) {
         for (line, expect) in lines {
-            let [verb, group, resource, namespace, name] = line.split(' ').collect::<Vec<_>>()[..] else {
+            let words: Vec<_> = line.split(' ').collect();
+            let [verb, group, resource, namespace, name, ref on_node @ ..] = words[..] else {
                 panic!("five words: {line}")
             };
+            let fields = on_node
+                .iter()
+                .map(|node| format!("spec.nodeName={node}"))
+                .collect::<String>();
             let word = |word: &str| word.trim_matches('-').to_owned();
             let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
             let attributes = Attributes {
@@ -321,6 +355,7 @@ mod tests {
                 subresource: subresource.into(),
                 namespace: word(namespace),
                 name: word(name),
+                fields: FieldSelector::parse(&fields).unwrap(),
                 ..Attributes::default()
             };
             let decision = node.authorize(user, &attributes).await;
@@ -378,6 +413,15 @@ mod tests {
         let n1 = User::new("system:node:n1", [NODES]);
         let lines = [
             ("create - nodes - -", true),
+            ("get - nodes - n1", true),
+            ("get - nodes - n2", false),
+            ("list - nodes - -", false),
+            ("watch - nodes - n1", true),
+            ("get - pods a p", true),
+            ("get - pods a q", false),
+            ("list - pods a -", false),
+            ("watch - pods - - n1", true),
+            ("watch - pods - - n2", false),
             ("patch - nodes/status - n1", true),
             ("list - services - -", true),
             ("patch - pods/status a p", true),

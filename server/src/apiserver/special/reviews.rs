@@ -6,6 +6,7 @@ use axum::body::Body;
 use http::{Response, StatusCode};
 use jiff::Timestamp;
 use mizzen_api::object::{Object, ObjectExt};
+use mizzen_api::selector::{FieldRequirement, FieldSelector};
 use mizzen_api::status::{ApiError, ApiResult, FieldError};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -94,7 +95,7 @@ struct AccessSpec {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 struct ResourceAttributes {
     namespace: String,
     verb: String,
@@ -103,6 +104,44 @@ struct ResourceAttributes {
     resource: String,
     subresource: String,
     name: String,
+    field_selector: Option<SelectorAttributes>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct SelectorAttributes {
+    raw_selector: String,
+    requirements: Option<Vec<SelectorRequirement>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SelectorRequirement {
+    key: String,
+    operator: String,
+    values: Option<Vec<String>>,
+}
+
+impl SelectorAttributes {
+    /// The conditions that can be told for sure; leaving others out only makes the question wider.
+    fn selector(self) -> FieldSelector {
+        if !self.raw_selector.is_empty() {
+            return FieldSelector::parse(&self.raw_selector).unwrap_or_default();
+        }
+        let requirements = self.requirements.unwrap_or_default().into_iter();
+        let requirements =
+            requirements.filter_map(|r| match (&*r.operator, &r.values.as_deref().unwrap_or_default()) {
+                ("In", [value]) => Some(FieldRequirement {
+                    field: r.key.as_str().into(),
+                    equal: true,
+                    value: value.as_str().into(),
+                }),
+                _ => None,
+            });
+        FieldSelector {
+            requirements: requirements.collect(),
+        }
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -177,6 +216,10 @@ async fn access(call: &Call, object: &Object, user: User) -> ApiResult<Value> {
             subresource: wanted.subresource,
             namespace: wanted.namespace,
             name: wanted.name,
+            fields: wanted
+                .field_selector
+                .map(SelectorAttributes::selector)
+                .unwrap_or_default(),
             ..Attributes::default()
         },
         (None, Some(wanted)) => Attributes {

@@ -216,6 +216,39 @@ async fn tokens_are_reviewed_and_their_keys_published() {
 }
 
 #[tokio::test]
+async fn a_secret_can_hold_a_token() {
+    let world = World::complete().await;
+    world.with_bot().await;
+    let annotations = json!({"kubernetes.io/service-account.name": "bot"});
+    let secret = json!({"metadata": {"name": "bot-token", "annotations": annotations}, "type": "kubernetes.io/service-account-token"});
+    let (code, secret) = world.send("POST", "/api/v1/namespaces/a/secrets", secret).await;
+    assert_eq!(code, 201, "{secret}");
+    let decode = |key: &str| {
+        use base64::Engine;
+        let value = base64::engine::general_purpose::STANDARD.decode(secret["data"][key].as_str().expect("a value"));
+        String::from_utf8(value.expect("base64")).expect("text")
+    };
+    assert_eq!((decode("namespace"), decode("ca.crt")), ("a".into(), "root".into()));
+    let token = format!("Bearer {}", decode("token"));
+    let pods = async || {
+        world
+            .over_network(
+                &[("authorization", &token)],
+                "GET",
+                "/api/v1/namespaces/a/pods",
+                Value::Null,
+                "/kind",
+            )
+            .await
+    };
+    assert_eq!(pods().await, "200 PodList");
+    world
+        .send("DELETE", "/api/v1/namespaces/a/secrets/bot-token", Value::Null)
+        .await;
+    assert_eq!(pods().await, "401 Unauthorized");
+}
+
+#[tokio::test]
 async fn a_node_keeps_to_its_own() {
     let world = World::complete().await;
     world.with_bot().await;
@@ -256,6 +289,13 @@ async fn a_node_keeps_to_its_own() {
     insta::assert_snapshot!(get("/api/v1/namespaces/a/secrets/foreign").await, @r#"403 secrets "foreign" is forbidden: User "system:node:n1" cannot get resource "secrets" in API group "" in the namespace "a": no relationship found between node 'n1' and this object"#);
     insta::assert_snapshot!(get("/api/v1/namespaces/a/secrets").await, @r#"403 secrets is forbidden: User "system:node:n1" cannot list resource "secrets" in API group "" in the namespace "a": can only read namespaced object of this type"#);
     insta::assert_snapshot!(get("/api/v1/secrets?fieldSelector=metadata.name%3Dmine").await, @r#"403 secrets "mine" is forbidden: User "system:node:n1" cannot list resource "secrets" in API group "" at the cluster scope: no relationship found between node 'n1' and this object"#);
+    insta::assert_snapshot!(get("/api/v1/namespaces/a/secrets?fieldSelector=type!%3Dx%5C,metadata.name%3Dmine").await, @r#"403 secrets is forbidden: User "system:node:n1" cannot list resource "secrets" in API group "" in the namespace "a": can only read namespaced object of this type"#);
+    insta::assert_snapshot!(get("/api/v1/pods").await, @r#"403 pods is forbidden: User "system:node:n1" cannot list resource "pods" in API group "" at the cluster scope: can only list/watch pods with spec.nodeName field selector"#);
+    assert_eq!(
+        get("/api/v1/pods?fieldSelector=spec.nodeName%3Dn1").await,
+        "200 PodList"
+    );
+    insta::assert_snapshot!(get("/api/v1/nodes").await, @r#"403 nodes is forbidden: User "system:node:n1" cannot list resource "nodes" in API group "" at the cluster scope: node 'n1' cannot read "", only its own Node object"#);
     // A name in one selector and another in the path, or two names, must not open a list.
     insta::assert_snapshot!(get("/api/v1/namespaces/a/secrets?fieldSelector=metadata.name%3Dmine,metadata.name%3Dforeign").await, @"200 SecretList");
     insta::assert_snapshot!(get("/api/v1/namespaces/a/secrets?fieldSelector=metadata.name!%3Dmine").await, @r#"403 secrets is forbidden: User "system:node:n1" cannot list resource "secrets" in API group "" in the namespace "a": can only read namespaced object of this type"#);
