@@ -56,6 +56,7 @@ impl World {
             token_keys: pki.token_keys(),
             issuer: "https://kubernetes.default.svc".into(),
             server_url: "https://127.0.0.1".into(),
+            root_ca_pem: pki.server_ca().pem().to_owned(),
             service_network: "10.43.0.0/16".parse()?,
             node_ports: 30000..=32767,
         };
