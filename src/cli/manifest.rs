@@ -129,7 +129,9 @@ fn parse(text: &str) -> anyhow::Result<Vec<Value>> {
             .into_iter()
             .collect::<Result<_, _>>()?
     } else {
-        serde_saphyr::from_multiple(text).map_err(|error| anyhow::anyhow!("yaml: {error}"))?
+        // `0644` is a file mode to everybody who writes one, and to Go.
+        let options = serde_saphyr::options! { legacy_octal_numbers: true };
+        serde_saphyr::from_multiple_with_options(text, options).map_err(|error| anyhow::anyhow!("yaml: {error}"))?
     };
     Ok(documents.into_iter().filter(|d| !d.is_null()).collect())
 }

@@ -18,6 +18,8 @@ pub(super) fn read(bytes: &[u8], problems: &mut Problems) -> Result<Value, Strin
     let text = std::str::from_utf8(bytes).map_err(|_| "yaml: invalid UTF-8".to_owned())?;
     let options = serde_saphyr::options! {
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
+        // `0644` is a file mode to everybody who writes one, and to Go.
+        legacy_octal_numbers: true,
         with_snippet: false,
         budget: serde_saphyr::budget! {
             max_depth: MAX_DEPTH,
@@ -159,5 +161,16 @@ impl<'de> Deserialize<'de> for Key {
             }
         }
         deserializer.deserialize_any(KeyVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leading_zero_means_octal() {
+        let read = read(b"mode: 0644\ntext: \"0644\"\n", &mut Problems::default()).expect("reads");
+        assert_eq!(read, serde_json::json!({"mode": 420, "text": "0644"}));
     }
 }
