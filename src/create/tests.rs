@@ -1,3 +1,5 @@
+//! Objects as kubectl's generators make them.
+
 use super::*;
 use clap::Parser;
 use mizzen_api::yaml;

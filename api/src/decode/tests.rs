@@ -1,3 +1,5 @@
+//! Bodies, good and bad, with upstream's words.
+
 use super::*;
 use proptest::prelude::*;
 use serde_json::json;

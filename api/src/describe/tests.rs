@@ -1,3 +1,5 @@
+//! Descriptions as kubectl prints them.
+
 use super::*;
 use crate::resource::builtin;
 use serde_json::json;

@@ -1,3 +1,5 @@
+//! Who owns which field, after writes of every kind.
+
 use super::*;
 use crate::decode::{self, FieldValidation};
 use crate::status::ApiError;

@@ -1,3 +1,5 @@
+//! What clients read of the OpenAPI documents.
+
 use super::*;
 use crate::resource::builtin;
 use std::collections::BTreeSet;

@@ -1,3 +1,5 @@
+//! Patches of every kind, with upstream's outcomes and words.
+
 use super::*;
 use proptest::prelude::*;
 use serde_json::json;

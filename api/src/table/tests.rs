@@ -1,3 +1,5 @@
+//! Rows as kubectl prints them.
+
 use super::*;
 use crate::resource::builtin;
 

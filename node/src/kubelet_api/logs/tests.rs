@@ -1,3 +1,5 @@
+//! Log lines as the runtime writes them, and as clients get them.
+
 use std::io::Write as _;
 
 use super::*;
