@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use mizzen_tests::{Cluster, can_run_containers, fail, pause, succeed};
+use mizzen_tests::{Cluster, can_run_containers, fail, succeed};
 
 const WEB: &str = r"
 apiVersion: apps/v1
@@ -233,14 +233,7 @@ fn streams(client: &Client<'_>, ns: &str) {
     client.run(&format!(
         "exec -n {ns} {pod} -- /hello --get http://127.0.0.1:8080/followed"
     ));
-    let mut seen = String::new();
-    let mut output = follow.stdout.take().expect("a pipe");
-    while !seen.contains("/followed") {
-        let mut buffer = [0; 256];
-        let length = output.read(&mut buffer).expect("a log line");
-        assert_ne!(length, 0, "the log ended: {seen}");
-        seen.push_str(&String::from_utf8_lossy(&buffer[..length]));
-    }
+    read_until(&mut follow.stdout.take().expect("a pipe"), "/followed");
     follow.kill().expect("a process to kill");
     follow.wait().expect("it ends");
     client.expect(&format!("delete pod {pod} -n {ns} --grace-period=1"), "deleted");
@@ -253,14 +246,7 @@ fn forwarded(client: &Client<'_>, ns: &str, pod: &str) -> u16 {
         .stdout(Stdio::piped())
         .spawn()
         .expect("kubectl runs");
-    let mut line = String::new();
-    let mut output = forward.stdout.take().expect("a pipe");
-    while !line.contains('\n') {
-        let mut buffer = [0; 256];
-        let length = output.read(&mut buffer).expect("the address");
-        assert_ne!(length, 0, "port-forward ended: {line}");
-        line.push_str(&String::from_utf8_lossy(&buffer[..length]));
-    }
+    let line = read_until(&mut forward.stdout.take().expect("a pipe"), "\n");
     let address = line.split_whitespace().nth(2).expect("an address");
     let port = address
         .rsplit(':')
@@ -284,11 +270,10 @@ fn forwarded(client: &Client<'_>, ns: &str, pod: &str) -> u16 {
 
 fn nodes_and_rights(client: &Client<'_>) {
     client.expect("get nodes -o wide", "Ready");
-    let node = client.run("get nodes -o name");
-    let node = node.trim();
-    client.expect(&format!("describe {node}"), "Allocatable:");
-    client.expect(&format!("taint {node} a=b:PreferNoSchedule"), "tainted");
-    client.expect(&format!("taint {node} a-"), "untainted");
+    let node = client.run("get nodes -o jsonpath={.items[0].metadata.name}");
+    client.expect(&format!("describe node {node}"), "Allocatable:");
+    client.expect(&format!("taint node {node} a=b:PreferNoSchedule"), "tainted");
+    client.expect(&format!("taint node {node} a-"), "untainted");
     client.expect(&format!("cordon {node}"), "cordoned");
     client.expect("get nodes", "SchedulingDisabled");
     client.expect(&format!("uncordon {node}"), "uncordoned");
@@ -305,7 +290,23 @@ fn nodes_and_rights(client: &Client<'_>) {
         .stdout(Stdio::piped())
         .spawn()
         .expect("kubectl runs");
-    pause(Duration::from_millis(100));
+    let mut output = watch.stdout.take().expect("a pipe");
+    read_until(&mut output, "kube-system");
+    client.run("create namespace watched");
+    read_until(&mut output, "watched");
     watch.kill().expect("a process to kill");
     watch.wait().expect("it ends");
+    client.run("delete namespace watched");
+}
+
+/// Reads until something stands in the output; gives all of it.
+fn read_until(output: &mut impl Read, part: &str) -> String {
+    let mut seen = String::new();
+    while !seen.contains(part) {
+        let mut buffer = [0; 256];
+        let length = output.read(&mut buffer).expect("output");
+        assert_ne!(length, 0, "the output ended without {part:?}: {seen}");
+        seen.push_str(&String::from_utf8_lossy(&buffer[..length]));
+    }
+    seen
 }
