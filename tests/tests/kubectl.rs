@@ -233,7 +233,8 @@ fn streams(client: &Client<'_>, ns: &str) {
     client.run(&format!(
         "exec -n {ns} {pod} -- /hello --get http://127.0.0.1:8080/followed"
     ));
-    read_until(&mut follow.stdout.take().expect("a pipe"), "/followed");
+    let mut output = follow.stdout.take().expect("a pipe");
+    read_until(&mut output, "/followed");
     follow.kill().expect("a process to kill");
     follow.wait().expect("it ends");
     client.expect(&format!("delete pod {pod} -n {ns} --grace-period=1"), "deleted");
@@ -246,7 +247,9 @@ fn forwarded(client: &Client<'_>, ns: &str, pod: &str) -> u16 {
         .stdout(Stdio::piped())
         .spawn()
         .expect("kubectl runs");
-    let line = read_until(&mut forward.stdout.take().expect("a pipe"), "\n");
+    // Held until the end: kubectl dies when it cannot write that a connection came.
+    let mut output = forward.stdout.take().expect("a pipe");
+    let line = read_until(&mut output, "\n");
     let address = line.split_whitespace().nth(2).expect("an address");
     let port = address
         .rsplit(':')
