@@ -155,6 +155,7 @@ async fn list(world: &World) -> anyhow::Result<()> {
             .header("host", "127.0.0.1")
             .body(Empty::<Bytes>::new())?;
         let began = Instant::now();
+        sender.ready().await?;
         let mut body = sender.send_request(request).await?.into_body();
         let mut length = 0;
         while let Some(frame) = body.frame().await {
