@@ -152,13 +152,15 @@ fn context<'a>(call: &'a Call) -> Context<'a> {
     }
 }
 
-async fn admit(call: &Call, options: &WriteOptions, object: &mut Object, old: Option<&Object>) -> ApiResult<()> {
-    // A creation's path has no name; the object may.
-    let name = match call.name() {
-        "" => object.name().to_owned(),
-        name => name.to_owned(),
-    };
-    let mut request = AdmissionRequest {
+/// A write in the terms of admission.
+fn admission_request<'a>(
+    call: &'a Call,
+    options: &WriteOptions,
+    name: &'a str,
+    object: &'a mut Object,
+    old: Option<&'a Object>,
+) -> AdmissionRequest<'a> {
+    AdmissionRequest {
         user: &call.user,
         operation: if old.is_some() {
             Operation::Update
@@ -168,11 +170,20 @@ async fn admit(call: &Call, options: &WriteOptions, object: &mut Object, old: Op
         resource: &call.resource,
         subresource: call.subresource(),
         namespace: call.namespace(),
-        name: &name,
+        name,
         object: Some(object),
         old,
         dry_run: options.dry_run,
+    }
+}
+
+async fn admit(call: &Call, options: &WriteOptions, object: &mut Object, old: Option<&Object>) -> ApiResult<()> {
+    // A creation's path has no name; the object may.
+    let name = match call.name() {
+        "" => object.name().to_owned(),
+        name => name.to_owned(),
     };
+    let mut request = admission_request(call, options, &name, object, old);
     for plugin in call.server.admission() {
         plugin.admit(&mut request).await?;
     }
@@ -181,21 +192,7 @@ async fn admit(call: &Call, options: &WriteOptions, object: &mut Object, old: Op
 
 async fn admit_final(call: &Call, options: &WriteOptions, object: &mut Object, old: Option<&Object>) -> ApiResult<()> {
     let name = object.name().to_owned();
-    let request = AdmissionRequest {
-        user: &call.user,
-        operation: if old.is_some() {
-            Operation::Update
-        } else {
-            Operation::Create
-        },
-        resource: &call.resource,
-        subresource: call.subresource(),
-        namespace: call.namespace(),
-        name: &name,
-        object: Some(object),
-        old,
-        dry_run: options.dry_run,
-    };
+    let request = admission_request(call, options, &name, object, old);
     for plugin in call.server.admission() {
         plugin.validate(&request).await?;
     }

@@ -49,14 +49,7 @@ impl Strategy for Deployment {
     }
 
     fn validate_update(&self, context: &Context<'_>, object: &Object, old: &Object) -> Vec<FieldError> {
-        let check = Check::of(object);
-        if context.subresource.is_empty() {
-            check
-                .field("spec")
-                .field("selector")
-                .immutable(&check.beside(old).field("spec").field("selector"));
-        }
-        check.finish()
+        selector_stays(context, object, old)
     }
 }
 
@@ -82,14 +75,7 @@ impl Strategy for ReplicaSet {
     }
 
     fn validate_update(&self, context: &Context<'_>, object: &Object, old: &Object) -> Vec<FieldError> {
-        let check = Check::of(object);
-        if context.subresource.is_empty() {
-            check
-                .field("spec")
-                .field("selector")
-                .immutable(&check.beside(old).field("spec").field("selector"));
-        }
-        check.finish()
+        selector_stays(context, object, old)
     }
 }
 
@@ -123,6 +109,18 @@ impl Strategy for ReplicationController {
         }
         check.finish()
     }
+}
+
+/// Which Pods an object owns is decided when it is made.
+fn selector_stays(context: &Context<'_>, object: &Object, old: &Object) -> Vec<FieldError> {
+    let check = Check::of(object);
+    if context.subresource.is_empty() {
+        check
+            .field("spec")
+            .field("selector")
+            .immutable(&check.beside(old).field("spec").field("selector"));
+    }
+    check.finish()
 }
 
 fn common_defaults(spec: &mut Object) {
