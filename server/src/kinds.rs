@@ -60,17 +60,23 @@ pub trait Strategy: Send + Sync {
     }
 }
 
+mod autoscaler;
+mod certificate;
 pub mod check;
 mod config_map;
+mod cron_job;
 mod endpoints;
 mod event;
+pub mod job;
 mod lease;
+mod limit_range;
 pub mod metadata;
 mod namespace;
 mod node;
 mod pod;
 mod pod_spec;
 mod rbac;
+mod resource_quota;
 pub mod rules;
 mod secret;
 mod service;
@@ -81,14 +87,28 @@ const STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
     ("", "ConfigMap", &config_map::ConfigMap),
     ("", "Endpoints", &endpoints::Endpoints),
     ("", "Event", &event::Event),
+    ("", "LimitRange", &limit_range::LimitRange),
     ("", "Namespace", &namespace::Namespace),
     ("", "Node", &node::Node),
     ("", "Pod", &pod::Pod),
     ("", "ReplicationController", &workload::ReplicationController),
+    ("", "ResourceQuota", &resource_quota::ResourceQuota),
     ("", "Secret", &secret::Secret),
     ("", "Service", &service::Service),
     ("apps", "Deployment", &workload::Deployment),
     ("apps", "ReplicaSet", &workload::ReplicaSet),
+    (
+        "autoscaling",
+        "HorizontalPodAutoscaler",
+        &autoscaler::HorizontalPodAutoscaler,
+    ),
+    ("batch", "CronJob", &cron_job::CronJob),
+    ("batch", "Job", &job::Job),
+    (
+        "certificates.k8s.io",
+        "CertificateSigningRequest",
+        &certificate::CertificateSigningRequest,
+    ),
     ("coordination.k8s.io", "Lease", &lease::Lease),
     ("discovery.k8s.io", "EndpointSlice", &endpoints::EndpointSlice),
     ("events.k8s.io", "Event", &event::Event),

@@ -8,6 +8,7 @@ pub mod bootstrap;
 pub mod cache;
 pub mod control_plane;
 pub mod controllers;
+pub mod cron;
 pub mod identity;
 pub mod kinds;
 pub mod pki;

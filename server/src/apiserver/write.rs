@@ -257,16 +257,18 @@ pub(super) async fn create(call: &Call, mut object: Object, options: &WriteOptio
     manage(call, options, None, &mut object);
     admit(call, options, &mut object, None).await?;
     meta::begin(&mut object, &call.resource);
-    strategy.prepare_create(&context(call), &mut object);
     let base = object.meta_str("generateName").to_owned();
-    let generated = object.name().is_empty() && !base.is_empty();
-    let mut attempts = if generated { ATTEMPTS } else { 1 };
+    if !object.name().is_empty() || base.is_empty() {
+        strategy.prepare_create(&context(call), &mut object);
+        return commit_new(call, &mut object, options).await;
+    }
+    // What a kind makes of its name it makes of each that is tried.
+    let mut attempts = ATTEMPTS;
     loop {
-        if generated {
-            object
-                .metadata_mut()
-                .insert("name".into(), meta::generate_name(&base).into());
-        }
+        let mut object = object.clone();
+        let name = meta::generate_name(&base);
+        object.metadata_mut().insert("name".into(), name.into());
+        strategy.prepare_create(&context(call), &mut object);
         let stored = commit_new(call, &mut object, options).await;
         attempts -= 1;
         match stored {
