@@ -20,6 +20,7 @@ pub mod kinds;
 mod namespace;
 mod node_taints;
 mod ownership;
+mod pod_control;
 pub mod queue;
 mod replicas;
 mod replicaset;
@@ -27,6 +28,7 @@ mod replicationcontroller;
 mod root_ca;
 mod service_account;
 mod service_lb;
+mod template;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -7,7 +7,6 @@
 
 mod rollout;
 mod status;
-mod template;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,10 +22,10 @@ use serde_json::{Value, json};
 
 use self::rollout::{Bounds, Share, Size};
 use self::status::Family;
-use self::template::HASH_LABEL;
 use super::kinds::{Deployment, DeploymentStatus, Pod, ReplicaSet};
 use super::ownership::Parent;
 use super::queue::Queue;
+use super::template::{self, HASH_LABEL};
 use super::{Context, Controller, Next};
 use crate::projection::{Watched, update};
 

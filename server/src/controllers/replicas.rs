@@ -14,19 +14,18 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::core::params::DeleteParams;
-use mizzen_api::client::events::{Recorder, Severity};
 use mizzen_api::client::reflector::{Change, Key, Reflector};
 use mizzen_api::client::rest::{self, Rest};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use self::ranking::Ranked;
 use super::expectations::Expectations;
 use super::kinds::{Pod, ReplicaSet};
 use super::ownership::Parent;
+use super::pod_control::{PodControl, in_batches};
 use super::queue::Queue;
-use super::{Context, Controller, Next};
-use crate::projection::{Meta, Owner, Watched, update};
+use super::{Context, Controller, Next, template};
+use crate::projection::{Owner, Watched, update};
 
 /// How many Pods are created or deleted in one go (upstream's burst).
 const BURST: usize = 500;
@@ -46,7 +45,7 @@ pub(super) struct Replicas<F> {
     parents: Arc<Reflector<F>>,
     pods: Arc<Reflector<Pod>>,
     expectations: Arc<Expectations>,
-    events: Recorder,
+    pods_of: PodControl,
     family: PhantomData<F>,
 }
 
@@ -58,7 +57,7 @@ impl<F: Family> Replicas<F> {
             parents: context.caches.of(),
             pods: context.caches.of(),
             expectations: Arc::default(),
-            events: context.events.clone(),
+            pods_of: PodControl::new(context),
             family: PhantomData,
         };
         let queue = context.queue.clone();
@@ -97,41 +96,13 @@ impl<F: Family> Replicas<F> {
         let about = reference::<F>(parent);
         let pod = pod_from_template(parent, F::KIND);
         self.expectations.expect_creations(key, count);
-        let (mut left, mut batch) = (count, 1);
-        while left > 0 {
-            let size = batch.min(left);
-            let results = join_all((0..size).map(|_| self.create_one(parent, &about, &pod))).await;
-            left -= size;
-            let failed: Vec<_> = results.into_iter().filter_map(Result::err).collect();
-            if let Some(error) = failed.into_iter().inspect(|_| self.expectations.created(key, 1)).last() {
-                // What was not even tried will not be seen either.
-                self.expectations.created(key, left);
-                return if rest::is_namespace_terminating(&error) {
-                    Ok(())
-                } else {
-                    Err(error)
-                };
-            }
-            batch *= 2;
-        }
-        Ok(())
-    }
-
-    async fn create_one(&self, parent: &ReplicaSet, about: &ObjectReference, pod: &Value) -> rest::Result<()> {
-        let created: rest::Result<Created> = self.rest.create(&Pod::AT, &parent.metadata.namespace, pod).await;
-        match created {
-            Ok(created) => {
-                let message = format!("Created pod: {}", created.metadata.name);
-                self.events.event(about, Severity::Normal, "SuccessfulCreate", message);
-                Ok(())
-            }
-            Err(error) => {
-                if !rest::is_namespace_terminating(&error) {
-                    let message = format!("Error creating: {}", rest::message(&error));
-                    self.events.event(about, Severity::Warning, "FailedCreate", message);
-                }
-                Err(error)
-            }
+        let namespace = &parent.metadata.namespace;
+        let created = in_batches(0..count, |_| self.pods_of.create(namespace, &about, &pod)).await;
+        // What failed, or was not even tried, will not be seen.
+        self.expectations.created(key, count - created.done);
+        match created.error {
+            Some(error) if !rest::is_namespace_terminating(&error) => Err(error),
+            _ => Ok(()),
         }
     }
 
@@ -140,30 +111,14 @@ impl<F: Family> Replicas<F> {
         let uids = victims.iter().map(|pod| &*pod.metadata.uid);
         self.expectations.expect_deletions(key, uids);
         let about = reference::<F>(parent);
-        let results = join_all(victims.iter().map(|pod| self.delete_one(key, &about, pod))).await;
-        results.into_iter().collect()
-    }
-
-    async fn delete_one(&self, key: &Key, about: &ObjectReference, pod: &Pod) -> rest::Result<()> {
-        let Meta {
-            namespace, name, uid, ..
-        } = &pod.metadata;
-        let result = self
-            .rest
-            .delete(&Pod::AT, namespace, name, &DeleteParams::default())
-            .await;
-        match &result {
-            Ok(()) => {
-                let message = format!("Deleted pod: {name}");
-                self.events.event(about, Severity::Normal, "SuccessfulDelete", message);
+        let results = join_all(victims.iter().map(|pod| async {
+            let deleted = self.pods_of.delete(&about, &pod.metadata).await;
+            if deleted.is_err() {
+                self.expectations.deleted(key, &pod.metadata.uid);
             }
-            Err(error) => {
-                self.expectations.deleted(key, uid);
-                let message = format!("Error deleting: {}", rest::message(error));
-                self.events.event(about, Severity::Warning, "FailedDelete", message);
-            }
-        }
-        result
+            deleted
+        }));
+        results.await.into_iter().collect()
     }
 
     /// The Pods to delete: all that are too many, the least dear first.
@@ -256,33 +211,16 @@ fn plan(wanted: i64, active: usize) -> Plan {
     }
 }
 
-#[derive(serde::Deserialize)]
-struct Created {
-    metadata: Meta,
-}
-
 fn reference<F: Family>(parent: &ReplicaSet) -> ObjectReference {
     parent.metadata.reference(F::KIND.0, F::KIND.1)
 }
 
 /// A Pod as the template describes it, owned by the parent.
 fn pod_from_template(parent: &ReplicaSet, (api_version, kind): (&str, &str)) -> Value {
-    let template: Value = parent
-        .spec
-        .template
-        .as_ref()
-        .and_then(|raw| serde_json::from_str(raw.get()).ok())
-        .unwrap_or_default();
-    let mut metadata = json!({
-        "generateName": format!("{}-", parent.metadata.name),
-        "ownerReferences": [parent.metadata.controller_reference(api_version, kind)],
-    });
-    for field in ["labels", "annotations", "finalizers"] {
-        if let Some(value) = template["metadata"].get(field) {
-            metadata[field] = value.clone();
-        }
-    }
-    json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]})
+    let owner = parent.metadata.controller_reference(api_version, kind);
+    let mut pod = template::pod(parent.spec.template.as_deref(), owner);
+    pod["metadata"]["generateName"] = format!("{}-", parent.metadata.name).into();
+    pod
 }
 
 fn parent_key<F: Family>(change: &Change<'_, F>) -> Key {
@@ -350,31 +288,5 @@ mod tests {
             };
             prop_assert!(after.abs_diff(target) <= active.abs_diff(target));
         }
-    }
-
-    #[test]
-    fn a_pod_takes_what_the_template_says() {
-        let parent: ReplicaSet = serde_json::from_str(
-            r#"{"metadata": {"name": "web-1", "namespace": "default", "uid": "u"},
-                "spec": {"template": {"metadata": {"labels": {"app": "web"}, "creationTimestamp": null},
-                                       "spec": {"containers": []}}}}"#,
-        )
-        .expect("a ReplicaSet");
-        assert_eq!(
-            pod_from_template(&parent, ("apps/v1", "ReplicaSet")),
-            json!({
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "metadata": {
-                    "generateName": "web-1-",
-                    "labels": {"app": "web"},
-                    "ownerReferences": [{
-                        "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-1", "uid": "u",
-                        "controller": true, "blockOwnerDeletion": true,
-                    }],
-                },
-                "spec": {"containers": []},
-            })
-        );
     }
 }

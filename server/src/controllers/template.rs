@@ -1,7 +1,7 @@
-//! Pod templates: whether two are the same, and the hash that names a ReplicaSet.
+//! Pod templates: whether two are the same, the hash that names what is made of one, and the Pods.
 
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 /// The label that tells apart the Pods of a Deployment's ReplicaSets.
 pub(super) const HASH_LABEL: &str = "pod-template-hash";
@@ -42,6 +42,20 @@ pub(super) fn hash(template: &Value, collisions: Option<i64>) -> String {
         .collect()
 }
 
+/// A Pod as a template describes it, in its owner's hands; the caller names it.
+pub(super) fn pod(raw: Option<&RawValue>, owner: Value) -> Value {
+    let template: Value = raw
+        .and_then(|raw| serde_json::from_str(raw.get()).ok())
+        .unwrap_or_default();
+    let mut metadata = json!({"ownerReferences": [owner]});
+    for field in ["labels", "annotations", "finalizers"] {
+        if let Some(value) = template["metadata"].get(field).filter(|value| !value.is_null()) {
+            metadata[field] = value.clone();
+        }
+    }
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]})
+}
+
 /// The same value with keys in order, so that the hash does not depend on how it was written.
 fn sorted(value: &Value) -> Value {
     match value {
@@ -64,6 +78,13 @@ mod tests {
 
     fn parse(text: &str) -> Value {
         read(Some(&RawValue::from_string(text.to_owned()).expect("JSON")))
+    }
+
+    #[test]
+    fn a_pod_takes_what_the_template_says() {
+        let raw = r#"{"metadata": {"labels": {"app": "web"}, "creationTimestamp": null}, "spec": {"containers": []}}"#;
+        let raw = RawValue::from_string(raw.to_owned()).expect("JSON");
+        insta::assert_snapshot!(pod(Some(&raw), json!({"name": "web"})), @r#"{"apiVersion":"v1","kind":"Pod","metadata":{"labels":{"app":"web"},"ownerReferences":[{"name":"web"}]},"spec":{"containers":[]}}"#);
     }
 
     #[test]
