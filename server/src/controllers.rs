@@ -16,6 +16,7 @@ mod endpoint_slice;
 mod endpoints;
 mod expectations;
 mod garbage_collector;
+mod job;
 pub mod kinds;
 mod namespace;
 mod node_taints;
@@ -29,6 +30,7 @@ mod root_ca;
 mod service_account;
 mod service_lb;
 mod template;
+mod ttl_after_finished;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -124,6 +126,24 @@ pub const TABLE: &[Row] = &[
         component: "replication-controller",
         workers: 5,
         build: replicationcontroller::build,
+    },
+    Row {
+        account: "job-controller",
+        component: "job-controller",
+        workers: 5,
+        build: job::build,
+    },
+    Row {
+        account: "job-controller",
+        component: "job-orphans",
+        workers: 2,
+        build: job::build_orphans,
+    },
+    Row {
+        account: "ttl-after-finished-controller",
+        component: "ttl-after-finished-controller",
+        workers: 1,
+        build: ttl_after_finished::build,
     },
     Row {
         account: "service-account-controller",

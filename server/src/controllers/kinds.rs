@@ -1,5 +1,7 @@
 //! The projections that controllers share.
 
+pub mod batch;
+
 use std::borrow::Cow;
 
 use jiff::Timestamp;
@@ -21,13 +23,52 @@ pub struct Pod {
 }
 projection!(Pod, "", "v1", "pods");
 
-/// The one annotation of Pods that matters here.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+/// The annotations of Pods that matter here.
+#[derive(Clone, Debug, Default)]
 pub struct PodAnnotations {
     /// How dear the Pod is when replicas are removed; a text, because people write it.
-    #[serde(rename = "controller.kubernetes.io/pod-deletion-cost")]
     pub deletion_cost: Option<Box<str>>,
+    /// What a Job notes on its Pods; most Pods have none of it.
+    pub job: Option<Box<JobMarks>>,
+}
+
+/// What a Job notes on its Pods.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct JobMarks {
+    /// Which of the completions this Pod works for.
+    pub index: Option<i64>,
+    /// Earlier failures of that index.
+    pub failures: i64,
+    /// Earlier failures of that index that do not count.
+    pub ignored_failures: i64,
+}
+
+impl<'de> Deserialize<'de> for PodAnnotations {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Form {
+            #[serde(rename = "controller.kubernetes.io/pod-deletion-cost")]
+            deletion_cost: Option<Box<str>>,
+            #[serde(rename = "batch.kubernetes.io/job-completion-index")]
+            index: Option<Box<str>>,
+            #[serde(rename = "batch.kubernetes.io/job-index-failure-count")]
+            failures: Option<Box<str>>,
+            #[serde(rename = "batch.kubernetes.io/job-index-ignored-failure-count")]
+            ignored_failures: Option<Box<str>>,
+        }
+        let form = Option::<Form>::deserialize(deserializer)?.unwrap_or_default();
+        let number = |text: Option<Box<str>>| text.and_then(|text| text.parse::<u32>().ok()).map(i64::from);
+        let marks = JobMarks {
+            index: number(form.index),
+            failures: number(form.failures).unwrap_or_default(),
+            ignored_failures: number(form.ignored_failures).unwrap_or_default(),
+        };
+        Ok(Self {
+            deletion_cost: form.deletion_cost,
+            job: marks.index.map(|_| Box::new(marks)),
+        })
+    }
 }
 
 /// Spec of a Pod.
@@ -113,10 +154,58 @@ pub struct PodIp {
 
 /// Status of a container.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(from = "ContainerStatusForm")]
 pub struct ContainerStatus {
     /// How often it was restarted.
     pub restart_count: i64,
+    /// How it ended, once it has.
+    pub terminated: Option<Box<Terminated>>,
+}
+
+/// How a container ended.
+#[derive(Clone, Debug, Default)]
+pub struct Terminated {
+    /// Its name.
+    pub container: Box<str>,
+    /// Its exit code.
+    pub exit_code: i64,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ContainerStatusForm {
+    name: Box<str>,
+    restart_count: i64,
+    state: ContainerStateForm,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ContainerStateForm {
+    terminated: Option<TerminatedForm>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct TerminatedForm {
+    exit_code: i64,
+    finished_at: Option<Timestamp>,
+}
+
+impl From<ContainerStatusForm> for ContainerStatus {
+    fn from(form: ContainerStatusForm) -> Self {
+        let ended = |state: TerminatedForm| Terminated {
+            container: form.name,
+            exit_code: state.exit_code,
+            finished_at: state.finished_at,
+        };
+        Self {
+            restart_count: form.restart_count,
+            terminated: form.state.terminated.map(|state| Box::new(ended(state))),
+        }
+    }
 }
 
 impl Pod {
@@ -391,7 +480,7 @@ pub struct DeploymentStatus {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it by reference")]
-fn is_zero(number: &i64) -> bool {
+pub(super) fn is_zero(number: &i64) -> bool {
     *number == 0
 }
 

@@ -4,7 +4,7 @@
 //! least dear ([`ranking`]) → write status. [`super::expectations`] keeps a cache that is behind from
 //! making it act twice.
 
-mod ranking;
+pub(super) mod ranking;
 mod status;
 
 use std::marker::PhantomData;

@@ -9,7 +9,7 @@ use crate::controllers::kinds::{Pod, PodStatus};
 
 /// A Pod's place in the order; the least is deleted first.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Ranked {
+pub(in crate::controllers) struct Ranked {
     /// Not yet on a node, before those that are.
     assigned: bool,
     /// Pending, unknown, running.
@@ -32,7 +32,7 @@ pub(super) struct Ranked {
 
 impl Ranked {
     /// Ranks a Pod that shares its node with this many relatives.
-    pub(super) fn new(pod: &Pod, colocated: usize, now: Timestamp) -> Self {
+    pub(in crate::controllers) fn new(pod: &Pod, colocated: usize, now: Timestamp) -> Self {
         Self {
             assigned: !pod.spec.node_name.is_empty(),
             phase: match &*pod.status.phase {
