@@ -9,6 +9,7 @@ pub(crate) mod manifest;
 pub(crate) mod marks;
 pub(crate) mod output;
 pub(crate) mod pods;
+pub(crate) mod process;
 pub(crate) mod session;
 pub(crate) mod targets;
 

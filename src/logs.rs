@@ -4,14 +4,14 @@ use std::process::ExitCode;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use http::Method;
-use mizzen_api::client::rest::{is_not_found, message};
+use mizzen_api::client::logs::{self, Options, Since, Source};
+use mizzen_api::client::rest::{Rest, is_not_found, message};
 use mizzen_api::{duration, view};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
 
 use crate::cli::error::{Failure, Outcome, fail};
-use crate::cli::{self, Call, Connect, Session, pods};
+use crate::cli::{self, Connect, Session, pods};
 
 /// Print what containers print.
 #[derive(clap::Args)]
@@ -54,7 +54,7 @@ pub(crate) struct Args {
     prefix: bool,
     /// Only so many bytes.
     #[arg(long, value_name = "BYTES")]
-    limit_bytes: Option<u64>,
+    limit_bytes: Option<i64>,
     /// Logs to follow at the same time.
     #[arg(long, value_name = "COUNT", default_value_t = 5)]
     max_log_requests: usize,
@@ -74,13 +74,6 @@ fn absent(session: &Session, error: anyhow::Error) -> anyhow::Error {
     }
 }
 
-/// One container whose log is read.
-struct Source {
-    namespace: String,
-    pod: String,
-    container: String,
-}
-
 impl Args {
     /// Runs the command.
     pub(crate) fn run(mut self) -> anyhow::Result<ExitCode> {
@@ -90,10 +83,11 @@ impl Args {
 
     async fn print_all(&self, session: &Session) -> anyhow::Result<ExitCode> {
         let sources = self.sources(session).await?;
+        let rest = session.rest();
         let mut outcome = Outcome::default();
         if !self.follow {
             for source in &sources {
-                outcome.note(self.print(session, source).await);
+                outcome.note(self.print(&rest, source).await);
             }
             return Ok(outcome.code());
         }
@@ -104,7 +98,7 @@ impl Args {
                 self.max_log_requests
             ));
         }
-        let mut all: FuturesUnordered<_> = sources.iter().map(|s| self.print(session, s)).collect();
+        let mut all: FuturesUnordered<_> = sources.iter().map(|s| self.print(&rest, s)).collect();
         while let Some(result) = all.next().await {
             outcome.note(result);
         }
@@ -147,32 +141,35 @@ impl Args {
         }
     }
 
-    fn call(&self, source: &Source) -> anyhow::Result<Call> {
-        let path = format!("/api/v1/namespaces/{}/pods/{}/log", source.namespace, source.pod);
-        let seconds = match &self.since {
-            Some(since) => Some(duration::parse(since).or_else(fail)?.as_secs().max(1)),
-            None => None,
+    fn options(&self) -> anyhow::Result<Options> {
+        let since = match (&self.since, &self.since_time) {
+            (Some(since), _) => {
+                let seconds = duration::parse(since).or_else(fail)?.as_secs().max(1);
+                Some(Since::Seconds(seconds))
+            }
+            (None, Some(time)) => match time.parse() {
+                Ok(time) => Some(Since::Time(time)),
+                Err(error) => return fail(format!("since-time {time:?} is not an RFC 3339 time: {error}")),
+            },
+            (None, None) => None,
         };
         let tail = match (self.tail, &self.selector) {
             (Some(lines), _) => Some(lines).filter(|lines| *lines >= 0),
             (None, Some(_)) => Some(10),
             (None, None) => None,
         };
-        let set = |on: bool| on.then_some("true");
-        Ok(Call::new(Method::GET, path)
-            .accept("*/*")
-            .query("container", source.container.clone())
-            .query_opt("follow", set(self.follow))
-            .query_opt("previous", set(self.previous))
-            .query_opt("timestamps", set(self.timestamps))
-            .query_opt("tailLines", tail.map(|n| n.to_string()))
-            .query_opt("sinceSeconds", seconds.map(|n| n.to_string()))
-            .query_opt("sinceTime", self.since_time.clone())
-            .query_opt("limitBytes", self.limit_bytes.map(|n| n.to_string())))
+        Ok(Options {
+            follow: self.follow,
+            previous: self.previous,
+            timestamps: self.timestamps,
+            tail,
+            since,
+            limit_bytes: self.limit_bytes,
+        })
     }
 
-    async fn print(&self, session: &Session, source: &Source) -> anyhow::Result<()> {
-        let mut log = session.stream(self.call(source)?).await?;
+    async fn print(&self, rest: &Rest, source: &Source) -> anyhow::Result<()> {
+        let mut log = logs::open(rest, source, &self.options()?).await?;
         let mut out = tokio::io::stdout();
         let mixed = self.prefix || (self.follow && self.selector.is_some());
         if !mixed {

@@ -6,9 +6,11 @@
 mod annotate;
 mod api_resources;
 mod apply;
+mod attach;
 mod cli;
 mod config;
 mod cordon;
+mod cp;
 mod create;
 mod delete;
 mod demo;
@@ -19,6 +21,7 @@ mod killall;
 mod label;
 mod logging;
 mod logs;
+mod port_forward;
 mod rollout;
 mod scale;
 mod server;
@@ -58,6 +61,9 @@ commands! {
     Delete => delete,
     Logs => logs,
     Exec => exec,
+    Attach => attach,
+    PortForward => port_forward,
+    Cp => cp,
     Scale => scale,
     Rollout => rollout,
     Wait => wait,

@@ -3,9 +3,19 @@
 //! - [`rest`]: verbs on any resource, with small types of the caller's choosing;
 //! - [`reflector`]: a shared, watched copy of one resource as a projection;
 //! - [`discovery`]: what a server serves, as a registry;
-//! - [`events`]: the Event recorder, with upstream's aggregation and series.
+//! - [`events`]: the Event recorder, with upstream's aggregation and series;
+//! - [`pods`]: the Pods behind a name, now and as they come and go;
+//! - [`exec`]: commands in containers, and attaching to what runs there;
+//! - [`logs`]: what containers print, of one or of many at once;
+//! - [`forward`]: local ports that lead into Pods;
+//! - [`transfer`]: files to and from containers.
 
 pub mod discovery;
 pub mod events;
+pub mod exec;
+pub mod forward;
+pub mod logs;
+pub mod pods;
 pub mod reflector;
 pub mod rest;
+pub mod transfer;

@@ -16,6 +16,15 @@ pub(crate) fn fail<T>(message: impl Into<String>) -> anyhow::Result<T> {
     Err(Failure(message.into()).into())
 }
 
+/// An error about the Pods behind a name.
+pub(crate) fn of_pods(error: mizzen_api::client::pods::Error) -> anyhow::Error {
+    use mizzen_api::client::pods::Error;
+    match error {
+        Error::Api(error) => error.into(),
+        Error::Unfit(message) => Failure(message).into(),
+    }
+}
+
 /// Prints an error and gives the exit code. A closed pipe ends the program quietly.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     let closed = error

@@ -1,13 +1,17 @@
 //! From what people name to the Pod and container that is meant.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use mizzen_api::client::forward;
+use mizzen_api::client::pods::{Selection, Target, Watched};
+use mizzen_api::client::rest::Rest;
 use mizzen_api::resource::Resource;
 use mizzen_api::selector::LabelSelector;
 use mizzen_api::view;
 use serde_json::Value;
 
-use super::error::fail;
+use super::error::{fail, of_pods};
 use super::{Session, targets, tell};
 
 /// The Pods that `NAME`, `pod/NAME` or `TYPE/NAME` stands for. A workload's Pods come newest last.
@@ -63,6 +67,37 @@ pub(crate) fn selector(resource: &Resource, object: &Value) -> anyhow::Result<St
             targets::display(resource, view::name(object))
         )),
         false => Ok(selector.to_string()),
+    }
+}
+
+/// The Pods of a target, of which one runs; waited for if need be.
+pub(crate) async fn running(rest: &Rest, target: &Target, patience: Duration) -> anyhow::Result<Selection> {
+    let mut selection = forward::resolve(rest, target).await.map_err(of_pods)?;
+    if selection.first.iter().any(|pod| pod.serves()) {
+        return Ok(selection);
+    }
+    let watched = Watched::start(rest, &selection);
+    let serving = async {
+        loop {
+            let pods = watched.pods();
+            if pods.iter().any(|pod| pod.serves()) {
+                return pods;
+            }
+            watched.changed().await;
+        }
+    };
+    match tokio::time::timeout(patience, serving).await {
+        Ok(pods) => {
+            selection.first = pods;
+            Ok(selection)
+        }
+        Err(_) => match selection.first.first() {
+            Some(pod) => fail(format!(
+                "unable to forward port because pod is not running. Current status={}",
+                pod.status.phase
+            )),
+            None => fail(format!("timed out waiting for a pod of {target}")),
+        },
     }
 }
 

@@ -11,7 +11,7 @@ use kube::Client;
 use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use mizzen_api::client::discovery;
-use mizzen_api::client::rest::Gvr;
+use mizzen_api::client::rest::{Gvr, Rest};
 use mizzen_api::resource::{Registry, Resource};
 use serde_json::Value;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _};
@@ -22,6 +22,9 @@ use super::tell;
 
 /// Where the server's installation keeps its administrator's access.
 const INSTALLED: &str = "/etc/mizzen/mizzen.yaml";
+
+/// How the commands name themselves.
+const AGENT: &str = concat!("mizzen/", env!("CARGO_PKG_VERSION"));
 
 /// Which cluster to talk to, and about which namespace.
 #[derive(Debug, Default, clap::Args)]
@@ -132,7 +135,7 @@ impl Call {
             .method(self.method)
             .uri(uri)
             .header(ACCEPT, self.accept)
-            .header(USER_AGENT, concat!("mizzen/", env!("CARGO_PKG_VERSION")));
+            .header(USER_AGENT, AGENT);
         if !self.body.is_empty() {
             request = request.header(CONTENT_TYPE, self.content_type);
         }
@@ -158,6 +161,11 @@ impl Session {
             namespace_given,
             registry: OnceCell::new(),
         }
+    }
+
+    /// Verbs on projections.
+    pub(crate) fn rest(&self) -> Rest {
+        Rest::new(self.client.clone(), AGENT)
     }
 
     /// What the server serves.

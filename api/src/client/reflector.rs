@@ -99,6 +99,8 @@ pub struct Reflector<T> {
 pub struct Selector {
     /// Only metadata is asked for.
     pub metadata_only: bool,
+    /// Only of this namespace; empty for all.
+    pub namespace: String,
     /// Field selector.
     pub fields: String,
     /// Label selector.
@@ -122,7 +124,7 @@ impl<T: Projection> Reflector<T> {
     /// An empty copy of the objects that `selector` selects.
     pub fn selected(at: Gvr<'_>, selector: Selector) -> Arc<Self> {
         Arc::new(Self {
-            path: at.path(""),
+            path: at.path(&selector.namespace),
             selector,
             objects: RwLock::default(),
             subscribers: RwLock::default(),
@@ -139,6 +141,11 @@ impl<T: Projection> Reflector<T> {
     pub async fn synced(&self) {
         // The sender lives as long as `self`, so this cannot fail.
         let _ = self.synced.subscribe().wait_for(|synced| *synced).await;
+    }
+
+    /// Whether the first list is there.
+    pub fn is_synced(&self) -> bool {
+        *self.synced.borrow()
     }
 
     /// One object.

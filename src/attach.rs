@@ -1,0 +1,94 @@
+//! `mizzen attach`: connects to what a container runs.
+
+use std::io::{IsTerminal as _, stdin};
+use std::process::ExitCode;
+
+use mizzen_api::client::exec::{self, Exit, Streams};
+use mizzen_api::view;
+use serde_json::Value;
+
+use crate::cli::error::fail;
+use crate::cli::{self, Connect, Session, pods, process, tell};
+
+/// Connect to what a container runs.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// POD or TYPE/NAME.
+    #[arg(value_name = "POD")]
+    pod: String,
+    /// Container, where the Pod has several.
+    #[arg(short, long, value_name = "NAME")]
+    container: Option<String>,
+    /// Pass standard input on.
+    #[arg(short = 'i', long)]
+    stdin: bool,
+    /// The container's input is a terminal.
+    #[arg(short, long)]
+    tty: bool,
+    /// Print nothing of our own.
+    #[arg(short, long)]
+    quiet: bool,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+impl Args {
+    /// Runs the command.
+    pub(crate) fn run(mut self) -> anyhow::Result<ExitCode> {
+        let connect = std::mem::take(&mut self.connect);
+        cli::run(connect, async |session| self.attach(&session).await)
+    }
+
+    async fn attach(&self, session: &Session) -> anyhow::Result<ExitCode> {
+        let pod = pods::one(session, &self.pod).await?;
+        let phase = view::text(&pod, "/status/phase");
+        if matches!(phase, "Succeeded" | "Failed") {
+            return fail(format!(
+                "cannot attach a container in a completed pod; current phase is {phase}"
+            ));
+        }
+        let name = match &self.container {
+            Some(name) => name.clone(),
+            None => pods::default_container(&pod)?,
+        };
+        let Some(container) = container(&pod, &name) else {
+            return fail(format!("container not found ({name})"));
+        };
+        let stdin_open = self.stdin && view::flag(container, "/stdin");
+        if self.stdin && !stdin_open {
+            tell(format!(
+                "error: Unable to pass input on - container {name} did not allocate one"
+            ));
+        }
+        let tty = view::flag(container, "/tty");
+        if self.tty && !tty {
+            tell(format!(
+                "error: Unable to use a TTY - container {name} did not allocate one"
+            ));
+        }
+        let terminal = tty && stdin_open && self.tty && stdin().is_terminal();
+        if !self.quiet && (terminal || stdin_open) {
+            tell("If you don't see a command prompt, try pressing enter.");
+        }
+        let streams = Streams {
+            container: Some(name.clone()),
+            stdin: stdin_open,
+            // The container has one terminal or none, whatever we have.
+            tty,
+        };
+        let at = (view::namespace(&pod), view::name(&pod));
+        let running = exec::attach(&session.client, at, &streams).await?;
+        match process::connect(running, terminal).await? {
+            // Whoever leaves, or whose container ends, did not fail.
+            Exit::Lost => Ok(ExitCode::SUCCESS),
+            exit => Ok(process::conclude(exit, self.quiet)),
+        }
+    }
+}
+
+fn container<'a>(pod: &'a Value, name: &str) -> Option<&'a Value> {
+    ["/spec/containers", "/spec/initContainers", "/spec/ephemeralContainers"]
+        .iter()
+        .flat_map(|path| view::list(pod, path))
+        .find(|container| view::text(container, "/name") == name)
+}
