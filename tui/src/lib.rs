@@ -1,1 +1,3 @@
-//! The terminal UI; not built yet.
+//! The terminal UI; its streams so far.
+
+pub mod logs;
