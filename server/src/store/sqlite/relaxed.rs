@@ -40,6 +40,14 @@ pub(super) struct RelaxedFile {
     buffer: Vec<u8>,
 }
 
+/// The lock belongs to the open file, of which a process that is just being started elsewhere in this one holds a copy
+/// until it runs its program: closing ours is not enough to let the next store in at once.
+impl Drop for RelaxedFile {
+    fn drop(&mut self) {
+        _ = self.file.unlock();
+    }
+}
+
 impl RelaxedFile {
     /// Opens or creates the file that belongs to the database `path`, and locks it.
     pub(super) fn open(database: &Path) -> Result<Self, StoreError> {
