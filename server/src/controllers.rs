@@ -10,6 +10,7 @@
 
 pub mod caches;
 mod cluster_role_aggregation;
+mod daemon_set;
 mod deployment;
 mod discovery;
 mod endpoint_slice;
@@ -26,9 +27,11 @@ pub mod queue;
 mod replicas;
 mod replicaset;
 mod replicationcontroller;
+mod revisions;
 mod root_ca;
 mod service_account;
 mod service_lb;
+mod stateful_set;
 mod template;
 mod ttl_after_finished;
 
@@ -144,6 +147,18 @@ pub const TABLE: &[Row] = &[
         component: "ttl-after-finished-controller",
         workers: 1,
         build: ttl_after_finished::build,
+    },
+    Row {
+        account: "daemon-set-controller",
+        component: "daemonset-controller",
+        workers: 2,
+        build: daemon_set::build,
+    },
+    Row {
+        account: "statefulset-controller",
+        component: "statefulset-controller",
+        workers: 5,
+        build: stateful_set::build,
     },
     Row {
         account: "service-account-controller",

@@ -61,6 +61,7 @@ pub trait Strategy: Send + Sync {
 }
 
 mod autoscaler;
+mod budget;
 mod certificate;
 pub mod check;
 mod config_map;
@@ -80,6 +81,8 @@ mod resource_quota;
 pub mod rules;
 mod secret;
 mod service;
+mod sets;
+mod storage;
 mod workload;
 
 /// The strategies: which rows have one.
@@ -90,13 +93,18 @@ const STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
     ("", "LimitRange", &limit_range::LimitRange),
     ("", "Namespace", &namespace::Namespace),
     ("", "Node", &node::Node),
+    ("", "PersistentVolume", &storage::Volume),
+    ("", "PersistentVolumeClaim", &storage::Claim),
     ("", "Pod", &pod::Pod),
     ("", "ReplicationController", &workload::ReplicationController),
     ("", "ResourceQuota", &resource_quota::ResourceQuota),
     ("", "Secret", &secret::Secret),
     ("", "Service", &service::Service),
+    ("apps", "ControllerRevision", &sets::ControllerRevision),
+    ("apps", "DaemonSet", &sets::DaemonSet),
     ("apps", "Deployment", &workload::Deployment),
     ("apps", "ReplicaSet", &workload::ReplicaSet),
+    ("apps", "StatefulSet", &sets::StatefulSet),
     (
         "autoscaling",
         "HorizontalPodAutoscaler",
@@ -112,10 +120,12 @@ const STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
     ("coordination.k8s.io", "Lease", &lease::Lease),
     ("discovery.k8s.io", "EndpointSlice", &endpoints::EndpointSlice),
     ("events.k8s.io", "Event", &event::Event),
+    ("policy", "PodDisruptionBudget", &budget::PodDisruptionBudget),
     ("rbac.authorization.k8s.io", "ClusterRole", &rbac::Role),
     ("rbac.authorization.k8s.io", "ClusterRoleBinding", &rbac::Binding),
     ("rbac.authorization.k8s.io", "Role", &rbac::Role),
     ("rbac.authorization.k8s.io", "RoleBinding", &rbac::Binding),
+    ("storage.k8s.io", "StorageClass", &storage::StorageClass),
 ];
 
 struct Ordinary;

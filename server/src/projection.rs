@@ -226,6 +226,11 @@ impl LabelSelector {
         }
     }
 
+    /// The labels that must be equal.
+    pub fn match_labels(&self) -> &Labels {
+        &self.match_labels
+    }
+
     /// Whether nothing is asked for: such a selector matches everything.
     pub fn is_empty(&self) -> bool {
         self.match_labels.0.is_empty() && self.match_expressions.is_empty()

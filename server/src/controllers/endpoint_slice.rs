@@ -167,7 +167,7 @@ impl EndpointSlices {
             })
             .await?;
         }
-        self.expectations.expect_creations(key, plan.create.len());
+        self.expectations.expect(key, plan.create.len(), []);
         for (at, form) in plan.create.iter().enumerate() {
             let slice = new_slice(service, form, labels, trigger);
             let created = self.rest.create::<IgnoredAny>(&Slice::AT, &key.namespace, &slice).await;

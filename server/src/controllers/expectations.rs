@@ -34,21 +34,11 @@ impl Expectations {
         })
     }
 
-    /// These many children are about to be created.
-    pub(super) fn expect_creations(&self, key: &Key, count: usize) {
-        let creations = i64::try_from(count).unwrap_or(i64::MAX);
-        self.expect(key, creations, HashSet::new());
-    }
-
-    /// These children are about to be deleted.
-    pub(super) fn expect_deletions<'a>(&self, key: &Key, uids: impl IntoIterator<Item = &'a str>) {
-        self.expect(key, 0, uids.into_iter().map(Into::into).collect());
-    }
-
-    fn expect(&self, key: &Key, creations: i64, deletions: HashSet<Box<str>>) {
+    /// These many children are about to be created, and these to be deleted.
+    pub(super) fn expect<'a>(&self, key: &Key, creations: usize, deletions: impl IntoIterator<Item = &'a str>) {
         let expected = Expected {
-            creations,
-            deletions,
+            creations: i64::try_from(creations).unwrap_or(i64::MAX),
+            deletions: deletions.into_iter().map(Into::into).collect(),
             since: Instant::now(),
         };
         self.0.lock().insert(key.clone(), expected);

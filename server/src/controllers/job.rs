@@ -235,7 +235,7 @@ impl Jobs {
 
     async fn delete(&self, key: &Key, job: &Job, plan: &Plan) -> Done {
         let uids = plan.delete.iter().map(|pod| &*pod.metadata.uid);
-        self.expectations.expect_deletions(key, uids);
+        self.expectations.expect(key, 0, uids);
         let about = about(job);
         // Pods that are merely too many do not count; those of a Job at its end do.
         let strip = plan.finish.is_none();
@@ -262,7 +262,7 @@ impl Jobs {
 
     async fn create(&self, key: &Key, job: &Job, all: &[JobMarks]) -> Done {
         let (about, namespace) = (about(job), &job.metadata.namespace);
-        self.expectations.expect_creations(key, all.len());
+        self.expectations.expect(key, all.len(), []);
         let create = |marks| {
             let pod = template::pod(job, marks);
             let about = &about;

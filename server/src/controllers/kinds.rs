@@ -1,6 +1,8 @@
 //! The projections that controllers share.
 
 pub mod batch;
+pub mod sets;
+pub mod storage;
 
 use std::borrow::Cow;
 
@@ -9,6 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::projection::{LabelSelector, Labels, Meta, projection};
+use crate::scheduler::pod::NodeAffinity;
 
 /// A Pod as controllers see it.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -87,6 +90,29 @@ pub struct PodSpec {
     pub containers: Box<[Container]>,
     /// Init containers; those that restart always are sidecars.
     pub init_containers: Box<[Container]>,
+    /// The claims among its volumes.
+    #[serde(rename = "volumes", deserialize_with = "storage::used_claims")]
+    pub claims: Box<[storage::UsedClaim]>,
+    /// The node that its affinity names, as a DaemonSet's Pods do.
+    #[serde(rename = "affinity", deserialize_with = "target_node")]
+    pub target: Option<Box<str>>,
+}
+
+/// Reads of an affinity only the one node that it names.
+fn target_node<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Box<str>>, D::Error> {
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Affinity {
+        node_affinity: Option<NodeAffinity>,
+    }
+    let affinity = Option::<Affinity>::deserialize(deserializer)?;
+    let required = affinity.and_then(|affinity| affinity.node_affinity?.required);
+    let terms = required
+        .map(|required| required.node_selector_terms)
+        .unwrap_or_default();
+    let mut fields = terms.iter().flat_map(|term| &term.match_fields);
+    let named = fields.find(|field| &*field.key == "metadata.name" && &*field.operator == "In");
+    Ok(named.and_then(|field| field.values.first().cloned()))
 }
 
 /// A container.
@@ -211,6 +237,14 @@ impl From<ContainerStatusForm> for ContainerStatus {
 impl Pod {
     fn condition(&self, kind: &str) -> Option<&PodCondition> {
         self.status.conditions.iter().find(|c| &*c.kind == kind)
+    }
+
+    /// The node that it is on, or the one that it is meant for.
+    pub fn node(&self) -> Option<&str> {
+        match &*self.spec.node_name {
+            "" => self.spec.target.as_deref(),
+            name => Some(name),
+        }
     }
 
     /// Whether the Pod passed its readiness.
@@ -444,6 +478,19 @@ pub enum IntOrPercent {
     Int(i64),
     /// `"25%"`.
     Percent(Box<str>),
+}
+
+impl IntOrPercent {
+    /// The number, or the percentage of `total` rounded up or down.
+    pub fn of(&self, total: i64, up: bool) -> i64 {
+        match self {
+            Self::Int(number) => *number,
+            Self::Percent(text) => {
+                let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(0);
+                (percent * total + if up { 99 } else { 0 }) / 100
+            }
+        }
+    }
 }
 
 /// Status of a Deployment.

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use mizzen_api::client::reflector::Key;
 use mizzen_api::client::rest::{self, Gvr, Rest};
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use crate::projection::{LabelSelector, Meta};
+use crate::projection::{LabelSelector, Labels, Meta};
 
 /// What becomes of one child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +121,33 @@ impl<P> Parent<'_, P> {
             Err(error) => Err(error),
         }
     }
+}
+
+/// The parents of one kind that a change of a child concerns: whoever had it, whoever has it, and, of a
+/// child that nobody has, those that `adopters` finds for its labels.
+pub(super) fn concerned<C>(
+    (old, new): (Option<&Meta<C>>, Option<&Meta<C>>),
+    (api_version, kind): (&str, &str),
+    adopters: impl FnOnce(&Labels) -> Vec<Key>,
+) -> Vec<Key> {
+    let key = |meta: &Meta<C>| {
+        let owner = meta.controller()?;
+        let ours = *owner.kind == *kind && group(&owner.api_version) == group(api_version);
+        ours.then(|| Key::new(&meta.namespace, &owner.name))
+    };
+    let mut keys: Vec<Key> = [old, new].into_iter().flatten().filter_map(key).collect();
+    keys.dedup();
+    if let Some(orphan) = new.filter(|meta| meta.controller().is_none()) {
+        let known = old.is_some_and(|old| old.labels == orphan.labels && old.controller().is_none());
+        if !known {
+            keys.extend(adopters(&orphan.labels));
+        }
+    }
+    keys
+}
+
+fn group(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ impl<F: Family> Replicas<F> {
     async fn create(&self, key: &Key, parent: &ReplicaSet, count: usize) -> rest::Result<()> {
         let about = reference::<F>(parent);
         let pod = pod_from_template(parent, F::KIND);
-        self.expectations.expect_creations(key, count);
+        self.expectations.expect(key, count, []);
         let namespace = &parent.metadata.namespace;
         let created = in_batches(0..count, |_| self.pods_of.create(namespace, &about, &pod)).await;
         // What failed, or was not even tried, will not be seen.
@@ -109,7 +109,7 @@ impl<F: Family> Replicas<F> {
     async fn delete(&self, key: &Key, parent: &ReplicaSet, active: &[Arc<Pod>], count: usize) -> rest::Result<()> {
         let victims = self.victims(parent, active, count);
         let uids = victims.iter().map(|pod| &*pod.metadata.uid);
-        self.expectations.expect_deletions(key, uids);
+        self.expectations.expect(key, 0, uids);
         let about = reference::<F>(parent);
         let results = join_all(victims.iter().map(|pod| async {
             let deleted = self.pods_of.delete(&about, &pod.metadata).await;

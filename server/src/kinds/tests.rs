@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use super::{Context, metadata, strategy};
 
+mod sets;
+
 fn row(kind: &str) -> std::sync::Arc<Resource> {
     builtin()
         .iter()

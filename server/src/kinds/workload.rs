@@ -103,6 +103,7 @@ impl Strategy for ReplicationController {
                 check_template(
                     &spec,
                     &LabelSelector::from_map(selector.value().and_then(Value::as_object)),
+                    "ReplicaSet",
                 );
             }
             check_replicas(&spec);
@@ -112,7 +113,7 @@ impl Strategy for ReplicationController {
 }
 
 /// Which Pods an object owns is decided when it is made.
-fn selector_stays(context: &Context<'_>, object: &Object, old: &Object) -> Vec<FieldError> {
+pub(super) fn selector_stays(context: &Context<'_>, object: &Object, old: &Object) -> Vec<FieldError> {
     let check = Check::of(object);
     if context.subresource.is_empty() {
         check
@@ -123,7 +124,7 @@ fn selector_stays(context: &Context<'_>, object: &Object, old: &Object) -> Vec<F
     check.finish()
 }
 
-fn common_defaults(spec: &mut Object) {
+pub(super) fn common_defaults(spec: &mut Object) {
     default(spec, "replicas", 1);
     if let Some(template) = existing(spec, "template")
         && let Some(pod) = existing(template, "spec")
@@ -151,7 +152,7 @@ fn inherit_labels(object: &mut Object) {
     }
 }
 
-fn check_common(spec: &Check<'_>, kind: &str, object: &Object) {
+pub(super) fn check_common(spec: &Check<'_>, kind: &str, object: &Object) {
     check_replicas(spec);
     let selector = spec.field("selector");
     if !selector.exists() {
@@ -162,7 +163,16 @@ fn check_common(spec: &Check<'_>, kind: &str, object: &Object) {
     if selector.field("matchLabels").is_empty() && selector.field("matchExpressions").is_empty() {
         selector.invalid(format!("empty selector is invalid for {kind}"));
     } else if let Ok(parsed) = LabelSelector::from_object(object.get("spec").and_then(|s| s.get("selector"))) {
-        check_template(spec, &parsed);
+        check_template(spec, &parsed, kind_in_words(kind));
+    }
+}
+
+/// Deployments and ReplicaSets share a message that names the latter.
+fn kind_in_words(kind: &str) -> &'static str {
+    match kind {
+        "statefulset" => "StatefulSet",
+        "daemonset" => "DaemonSet",
+        _ => "ReplicaSet",
     }
 }
 
@@ -171,7 +181,7 @@ fn check_replicas(spec: &Check<'_>) {
     spec.field("minReadySeconds").not_negative();
 }
 
-fn check_template(spec: &Check<'_>, selector: &LabelSelector) {
+fn check_template(spec: &Check<'_>, selector: &LabelSelector, kind: &str) {
     let template = spec.field("template");
     if !template.exists() {
         template.required("");
@@ -191,7 +201,7 @@ fn check_template(spec: &Check<'_>, selector: &LabelSelector) {
     }
     if pod.field("activeDeadlineSeconds").exists() {
         pod.field("activeDeadlineSeconds")
-            .forbidden("activeDeadlineSeconds in ReplicaSet is not Supported");
+            .forbidden(&format!("activeDeadlineSeconds in {kind} is not Supported"));
     }
 }
 
@@ -218,7 +228,7 @@ fn check_strategy(strategy: &Check<'_>) {
 }
 
 /// A number, or a share of the replicas such as `25%`.
-fn check_share(share: &Check<'_>) {
+pub(super) fn check_share(share: &Check<'_>) {
     match share.value() {
         Some(Value::String(text)) => {
             let digits = text.strip_suffix('%').unwrap_or_default();
@@ -230,7 +240,7 @@ fn check_share(share: &Check<'_>) {
     }
 }
 
-fn is_zero(share: &Check<'_>) -> bool {
+pub(super) fn is_zero(share: &Check<'_>) -> bool {
     share.int() == Some(0) || share.str().strip_suffix('%').is_some_and(|n| n.parse() == Ok(0))
 }
 

@@ -181,12 +181,17 @@ pub struct NodeSelectorTerm {
 impl NodeSelectorTerm {
     /// Whether a node meets the term; an empty term meets none.
     pub fn matches(&self, node: &Node) -> bool {
+        self.matches_metadata(&node.metadata)
+    }
+
+    /// Whether the node of this metadata meets the term.
+    pub fn matches_metadata<A>(&self, node: &Meta<A>) -> bool {
         let empty = self.match_expressions.is_empty() && self.match_fields.is_empty();
-        let labels = &node.metadata.labels;
+        let labels = &node.labels;
         !empty
             && self.match_expressions.iter().all(|r| r.matches(labels.get(&r.key)))
             && self.match_fields.iter().all(|r| {
-                let value = (&*r.key == "metadata.name").then_some(&*node.metadata.name);
+                let value = (&*r.key == "metadata.name").then_some(&*node.name);
                 r.matches(value)
             })
     }

@@ -1,6 +1,6 @@
 //! The arithmetic of rollouts: how many replicas each ReplicaSet should have next. Pure.
 
-use crate::controllers::kinds::{Deployment, IntOrPercent};
+use crate::controllers::kinds::Deployment;
 
 /// How far a rolling update may stray from the wanted number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,24 +22,15 @@ impl Bounds {
                 unavailable: 0,
             };
         };
-        let surge = resolve(rolling.max_surge.as_ref(), wanted, true);
-        let unavailable = resolve(rolling.max_unavailable.as_ref(), wanted, false);
+        let surge = rolling.max_surge.as_ref().map_or(0, |share| share.of(wanted, true));
+        let unavailable = rolling
+            .max_unavailable
+            .as_ref()
+            .map_or(0, |share| share.of(wanted, false));
         let stuck = surge == 0 && unavailable == 0;
         Self {
             surge,
             unavailable: if stuck { 1 } else { unavailable }.min(wanted),
-        }
-    }
-}
-
-/// A number, or a percentage of `total` rounded up or down.
-fn resolve(value: Option<&IntOrPercent>, total: i64, up: bool) -> i64 {
-    match value {
-        None => 0,
-        Some(IntOrPercent::Int(number)) => *number,
-        Some(IntOrPercent::Percent(text)) => {
-            let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(0);
-            (percent * total + if up { 99 } else { 0 }) / 100
         }
     }
 }
