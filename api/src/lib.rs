@@ -15,6 +15,7 @@
 //! - [`managed`]: owners of fields, and server-side apply;
 //! - [`describe`]: all there is to say about one object;
 //! - [`relations`]: owners, selected Pods, and what objects use;
+//! - [`console`]: what the terminal UI, the dashboard and the CLI decide alike;
 //! - [`jsonpath`]: paths and templates as kubectl speaks them;
 //! - [`yaml`]: objects as YAML text;
 //! - [`openapi`]: the documents that clients read the API from;
@@ -23,6 +24,7 @@
 
 #[cfg(feature = "client")]
 pub mod client;
+pub mod console;
 pub mod convert;
 pub mod decode;
 pub mod describe;

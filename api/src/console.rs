@@ -1,0 +1,16 @@
+//! The model of the consoles: everything that the terminal UI, the dashboard and the CLI decide alike.
+//!
+//! Pure functions and plain data: no I/O, no clock but the time that is handed in, nothing that does not
+//! compile to wasm32. A console keeps [`rows::Row`]s in a [`rows::Index`], narrows them by a
+//! [`filter::Filter`], is told where to go by a [`command::Command`] or a [`locator::Locator`], and
+//! changes things through the requests that [`action`] builds.
+//!
+//! - [`filter`]: what `/` in a table takes;
+//! - [`locator`]: a view or an object as text that can be shared;
+//! - [`command`]: what `:` takes, and how it is completed;
+//! - [`rows`]: rows of a table, and their order under filter and sort, kept up to date change by change;
+
+pub mod command;
+pub mod filter;
+pub mod locator;
+pub mod rows;

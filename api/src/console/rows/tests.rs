@@ -1,0 +1,114 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::console::filter::Filter;
+use crate::resource::builtin;
+
+fn pods() -> (&'static Arc<Resource>, Vec<&'static str>) {
+    let resource = builtin().resolve("pods").expect("pods");
+    (resource, table::columns(resource).iter().map(|c| c.name).collect())
+}
+
+fn pod(name: &str, phase: &str, restarts: i64, age: i64) -> Row {
+    let now = Timestamp::from_second(1_000_000).expect("a time");
+    let created = Timestamp::from_second(1_000_000 - age).expect("a time").to_string();
+    let object = json!({"metadata": {"name": name, "namespace": &name[..1], "uid": name, "creationTimestamp": created},
+        "spec": {"containers": [{}]}, "status": {"phase": phase,
+        "containerStatuses": [{"ready": true, "restartCount": restarts, "state": {"running": {}}}]}});
+    Row::new(pods().0, &object, now)
+}
+
+fn sorted(column: &str, descending: bool) -> Order {
+    let sort = Sort {
+        column: column.to_owned(),
+        descending,
+    };
+    Order::new(Some(&sort), &pods().1)
+}
+
+fn names(index: &Index) -> String {
+    index
+        .shown()
+        .iter()
+        .map(|id| &*index.row(*id).expect("a row").name)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[test]
+fn rows_come_in_order_and_stay_in_it() {
+    let mut index = Index::default();
+    index.extend([
+        pod("b1", "Running", 2, 10),
+        pod("a2", "Running", 11, 30),
+        pod("a1", "Failed", 2, 20),
+    ]);
+    assert_eq!(names(&index), "a1 a2 b1");
+    index.set_order(sorted("restarts", false));
+    assert_eq!(names(&index), "a1 b1 a2");
+    index.set_order(sorted("Restarts", true));
+    assert_eq!(names(&index), "a2 a1 b1");
+    index.set_order(sorted("age", false));
+    assert_eq!(names(&index), "b1 a1 a2");
+    index.put(pod("b1", "Running", 2, 40));
+    assert_eq!(names(&index), "a1 a2 b1");
+    index.set_keep(Keep {
+        faults_only: true,
+        ..Keep::default()
+    });
+    assert_eq!(names(&index), "a1");
+    let filter = Filter::new("-f 1", &pods().1).expect("a filter");
+    index.set_keep(Keep {
+        filter,
+        ..Keep::default()
+    });
+    assert_eq!(names(&index), "a1 b1");
+    index.remove("a", "a1");
+    assert_eq!((names(&index).as_str(), index.len()), ("b1", 2));
+}
+
+#[test]
+fn ages_go_on_by_themselves() {
+    let row = pod("a", "Running", 0, 10);
+    let later = Timestamp::from_second(1_000_050).expect("a time");
+    let columns = pods().1;
+    let at = columns.iter().position(|c| *c == "Age").expect("a column");
+    assert_eq!(row.text(at, "Age", later), "60s");
+    assert_eq!(row.text(0, "Name", later), "a");
+}
+
+proptest! {
+    #[test]
+    fn changes_one_by_one_come_to_what_sorting_gives(
+        changes in proptest::collection::vec((0..12u8, 0..4u8, 0..4i64, any::<bool>()), 0..60),
+        column in 0..4usize, descending: bool, text in 0..4usize,
+    ) {
+        let column = ["name", "restarts", "age", "status"][column];
+        let filter = Filter::new(["", "status:run", "-f a", "!a1"][text], &pods().1).expect("a filter");
+        let mut index = Index::default();
+        index.set_order(sorted(column, descending));
+        index.set_keep(Keep { filter: filter.clone(), ..Keep::default() });
+        let mut rows = std::collections::BTreeMap::new();
+        for (name, phase, number, gone) in changes {
+            let name = format!("{}{}", ['a', 'b', 'c'][usize::from(name % 3)], name / 3);
+            if gone {
+                index.remove(&name[..1], &name);
+                rows.remove(&name);
+            } else {
+                let row = pod(&name, ["Running", "Failed", "Pending", "Succeeded"][usize::from(phase)], number, number * 7);
+                index.put(row.clone());
+                rows.insert(name, row);
+            }
+        }
+        let mut whole = Index::default();
+        whole.set_order(sorted(column, descending));
+        whole.set_keep(Keep { filter, ..Keep::default() });
+        whole.extend(rows.into_values());
+        prop_assert_eq!(names(&index), names(&whole));
+        prop_assert_eq!(index.len(), whole.len());
+        for (at, id) in index.shown().iter().enumerate() {
+            prop_assert_eq!(index.position(*id), Some(at));
+        }
+    }
+}
