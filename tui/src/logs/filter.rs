@@ -367,6 +367,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
         fn a_filter_follows_the_ring(steps in proptest::collection::vec((0usize..6000, 0u8..4), 1..12)) {
             let mut ring = Ring::with_limit(9000);
