@@ -1,3 +1,4 @@
 //! The terminal UI; its streams so far.
 
 pub mod logs;
+pub mod shell;
