@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::containerd::{Containerd, Settings};
 use crate::dns::{self, Dns};
-use crate::kubelet::Kubelet;
+use crate::kubelet::{Kubelet, paths};
 use crate::kubelet_api::{self, KubeletApi};
 use crate::names::Names;
 use crate::network;
@@ -174,6 +174,7 @@ impl Agent {
                 trust,
                 runtime: socket.clone(),
                 state_dir: Names::of(&config.data_dir).run,
+                storage: paths::storage(&config.agent_dir()),
             };
             components.spawn(KubeletApi::new(settings).run(stop.child_token()));
         }

@@ -23,7 +23,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::{any, delete, get};
 use containerd_client::services::v1::WaitRequest;
 use containerd_client::services::v1::tasks_client::TasksClient;
 use http::{Request, StatusCode};
@@ -38,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use crate::images::store::namespaced;
+use crate::kubelet::volumes::{blocking, claims};
 use lookup::Lookup;
 use remote::Wanted;
 
@@ -75,6 +76,8 @@ pub struct Settings {
     pub runtime: PathBuf,
     /// A folder for FIFOs, gone after a boot.
     pub state_dir: PathBuf,
+    /// The folder of local volumes.
+    pub storage: PathBuf,
 }
 
 /// The server.
@@ -88,6 +91,7 @@ struct Context {
     lookup: Lookup,
     containerd: Channel,
     state_dir: PathBuf,
+    storage: PathBuf,
 }
 
 /// An answer that tells what went wrong, in plain text as the kubelet's are.
@@ -149,6 +153,7 @@ impl KubeletApi {
             },
             containerd,
             state_dir: self.settings.state_dir.clone(),
+            storage: self.settings.storage.clone(),
         };
         let router = router(context);
         loop {
@@ -206,6 +211,7 @@ fn router(context: Context) -> Router {
         .route("/healthz", get(|| async { "ok" }))
         .route("/metrics", get(metrics))
         .route("/containerLogs/{namespace}/{pod}/{container}", get(container_logs))
+        .route("/localVolumes/{name}", delete(remove_local_volume))
         .route("/exec/{namespace}/{pod}/{container}", any(exec))
         .route("/exec/{namespace}/{pod}/{uid}/{container}", any(exec_by_uid))
         .route("/attach/{namespace}/{pod}/{container}", any(attach))
@@ -327,6 +333,22 @@ async fn port_forward_by_uid(
     request: Request<Body>,
 ) -> Result<Response, Failure> {
     port_forward(state, Path((namespace, pod)), request).await
+}
+
+/// Removes the data of a volume that was released; answers as the API does when something is gone.
+async fn remove_local_volume(
+    State(context): State<Context>,
+    Path(name): Path<String>,
+) -> Result<axum::Json<serde_json::Value>, Failure> {
+    tracing::info!(volume = name, "removing the data of a released volume");
+    let removed = blocking(move || claims::remove(&context.storage, &name)).await;
+    removed.map_err(|message| Failure {
+        code: StatusCode::INTERNAL_SERVER_ERROR,
+        message,
+    })?;
+    Ok(axum::Json(
+        serde_json::json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}),
+    ))
 }
 
 /// This process, in Prometheus' format.

@@ -152,6 +152,7 @@ impl World {
             trust,
             runtime: settings.socket(),
             state_dir: dir.join("run"),
+            storage: dir.join("storage"),
         };
         tokio::spawn(KubeletApi::new(served).serve(listener, stop.clone()));
         tokio::time::timeout(PATIENCE, ready.wait_for(|ready| *ready))

@@ -54,6 +54,7 @@ pub async fn run(client: kube::Client, options: &Options) -> Result<()> {
         objects.extend(endpoints);
     }
     objects.push(authentication_config(options));
+    objects.push(storage_class());
     writer.ensure_all(objects).await
 }
 
@@ -216,6 +217,14 @@ fn priority_classes() -> Vec<Value> {
             "For Pods that their node needs, on just this node.",
         ),
     ]
+}
+
+/// The class of the built-in provisioner. Users may take its being the default away.
+fn storage_class() -> Value {
+    json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
+        "metadata": {"name": "local-path", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
+        "provisioner": crate::controllers::local_path::PROVISIONER,
+        "reclaimPolicy": "Delete", "volumeBindingMode": "WaitForFirstConsumer"})
 }
 
 fn kubernetes_service(options: &Options) -> [Value; 3] {

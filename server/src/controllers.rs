@@ -15,10 +15,12 @@ mod deployment;
 mod discovery;
 mod endpoint_slice;
 mod endpoints;
+mod ephemeral_volume;
 mod expectations;
 mod garbage_collector;
 mod job;
 pub mod kinds;
+pub(crate) mod local_path;
 mod namespace;
 mod node_taints;
 mod ownership;
@@ -34,6 +36,8 @@ mod service_lb;
 mod stateful_set;
 mod template;
 mod ttl_after_finished;
+mod volume_binder;
+mod volume_protection;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -159,6 +163,36 @@ pub const TABLE: &[Row] = &[
         component: "statefulset-controller",
         workers: 5,
         build: stateful_set::build,
+    },
+    Row {
+        account: "persistent-volume-binder",
+        component: "persistentvolume-controller",
+        workers: 2,
+        build: volume_binder::build,
+    },
+    Row {
+        account: "local-path-provisioner",
+        component: "mizzen.local/local-path",
+        workers: 2,
+        build: local_path::build,
+    },
+    Row {
+        account: "pvc-protection-controller",
+        component: "pvc-protection-controller",
+        workers: 1,
+        build: volume_protection::build_claims,
+    },
+    Row {
+        account: "pv-protection-controller",
+        component: "pv-protection-controller",
+        workers: 1,
+        build: volume_protection::build_volumes,
+    },
+    Row {
+        account: "ephemeral-volume-controller",
+        component: "ephemeral_volume",
+        workers: 1,
+        build: ephemeral_volume::build,
     },
     Row {
         account: "service-account-controller",

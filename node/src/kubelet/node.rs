@@ -117,6 +117,9 @@ fn meminfo(key: &str) -> Option<u64> {
         .map(|kib| kib * 1024)
 }
 
+/// Annotation that says where a node has its local volumes.
+const LOCAL_PATH: &str = "mizzen.local/local-path";
+
 /// Keeps the API informed of the node.
 pub struct Heartbeat {
     config: AgentConfig,
@@ -203,10 +206,13 @@ impl Heartbeat {
         let node = match self.nodes.get_opt(name).await? {
             Some(node) => {
                 let labels = node.metadata.labels.clone().unwrap_or_default();
-                if wanted.iter().all(|(key, value)| labels.get(key) == Some(value)) {
+                let annotations = node.metadata.annotations.clone().unwrap_or_default();
+                let storage = self.storage();
+                let offers = annotations.get(LOCAL_PATH) == Some(&storage);
+                if offers && wanted.iter().all(|(key, value)| labels.get(key) == Some(value)) {
                     node
                 } else {
-                    let patch = json!({ "metadata": { "labels": wanted } });
+                    let patch = json!({ "metadata": { "labels": wanted, "annotations": { LOCAL_PATH: storage } } });
                     self.nodes
                         .patch(name, &PatchParams::default(), &Patch::Merge(patch))
                         .await?
@@ -215,10 +221,13 @@ impl Heartbeat {
             None => {
                 let cidr = self.config.pod_cidr.to_string();
                 let taints = self.config.node_taints.clone();
-                let annotations = BTreeMap::from([(
-                    "volumes.kubernetes.io/controller-managed-attach-detach".to_owned(),
-                    "true".to_owned(),
-                )]);
+                let annotations = BTreeMap::from([
+                    (
+                        "volumes.kubernetes.io/controller-managed-attach-detach".to_owned(),
+                        "true".to_owned(),
+                    ),
+                    (LOCAL_PATH.to_owned(), self.storage()),
+                ]);
                 let node = Node {
                     metadata: ObjectMeta {
                         name: Some(name.clone()),
@@ -240,6 +249,11 @@ impl Heartbeat {
         self.node_uid = node.metadata.uid.unwrap_or_default();
         self.written = node.status.unwrap_or_default();
         Ok(())
+    }
+
+    /// Where this node has its local volumes, as the provisioner learns it.
+    fn storage(&self) -> String {
+        self.shared.paths.storage().display().to_string()
     }
 
     fn labels(&self) -> BTreeMap<String, String> {

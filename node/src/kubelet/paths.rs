@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 pub struct Paths {
     root: PathBuf,
     logs: PathBuf,
+    storage: PathBuf,
 }
 
 impl Paths {
@@ -16,7 +17,14 @@ impl Paths {
         Self {
             root: data_dir.join("kubelet"),
             logs: logs.to_owned(),
+            storage: storage(data_dir),
         }
+    }
+
+    /// The directory that holds local volumes.
+    #[must_use]
+    pub fn storage(&self) -> PathBuf {
+        self.storage.clone()
     }
 
     /// The directory that holds one directory per Pod.
@@ -63,4 +71,10 @@ impl Paths {
     pub fn logs(&self) -> &Path {
         &self.logs
     }
+}
+
+/// The directory that holds local volumes, by the agent's data directory.
+#[must_use]
+pub fn storage(agent_dir: &Path) -> PathBuf {
+    agent_dir.join("storage")
 }

@@ -216,7 +216,11 @@ impl Starting {
             env: env.clone(),
         };
         let (hostname, full_name) = dns::hostname(pod, &shared.resolver.cluster_domain, &shared.node.name);
-        let (of, ips, container_copy) = (Arc::clone(pod), self.pod_ips.clone(), container.clone());
+        let (of, ips, container_copy) = (
+            Arc::clone(pod),
+            self.pod_ips.clone(),
+            mounts::restricted(container, pod),
+        );
         let log_dir = shared
             .paths
             .pod_logs(pod.namespace(), pod.name(), pod.uid())

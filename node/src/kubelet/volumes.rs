@@ -5,6 +5,7 @@
 //! is in [`disk`]. Task: one per Pod that has volumes with content, owned by the Pod's worker.
 
 pub mod atomic;
+pub mod claims;
 pub mod disk;
 pub mod mounts;
 pub mod payload;
@@ -107,6 +108,7 @@ impl Contents {
 pub struct Volumes {
     paths: Paths,
     tokens: Tokens,
+    claims: claims::Claims,
 }
 
 impl Volumes {
@@ -114,6 +116,7 @@ impl Volumes {
     #[must_use]
     pub fn new(paths: Paths, client: kube::Client) -> Self {
         Self {
+            claims: claims::Claims::new(client.clone(), &paths),
             paths,
             tokens: Tokens::new(client),
         }
@@ -181,6 +184,9 @@ impl Volumes {
             return blocking(move || disk::check_host_path(Path::new(&host.path), &kind))
                 .await
                 .map(|()| path);
+        }
+        if let Some(claim) = claims::claim_name(pod, volume) {
+            return self.claims.mount(pod, &claim).await;
         }
         Err(payload::unsupported(volume))
     }
@@ -250,6 +256,7 @@ impl Volumes {
     /// Forgets what was kept for a Pod.
     pub fn forget(&self, uid: &str) {
         self.tokens.forget(uid);
+        self.claims.forget(uid);
     }
 }
 

@@ -2,13 +2,16 @@
 //!
 //! A plugin is one file in `admission/` and one entry in the chain.
 
+pub mod default_storage_class;
 pub mod default_toleration_seconds;
 pub mod namespace_lifecycle;
 pub mod node_restriction;
+pub mod persistent_volume_claim_resize;
 pub mod priority;
 pub mod rbac_escalation;
 pub mod service_account;
 pub mod service_addresses;
+pub mod storage_object_in_use_protection;
 pub mod taint_nodes;
 #[cfg(test)]
 pub(crate) mod testing;

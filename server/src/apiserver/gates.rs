@@ -6,13 +6,16 @@ use std::sync::Arc;
 use ipnet::Ipv4Net;
 
 use super::admission::Admission;
+use super::admission::default_storage_class::DefaultStorageClass;
 use super::admission::default_toleration_seconds::DefaultTolerationSeconds;
 use super::admission::namespace_lifecycle::NamespaceLifecycle;
 use super::admission::node_restriction::NodeRestriction;
+use super::admission::persistent_volume_claim_resize::PersistentVolumeClaimResize;
 use super::admission::priority::Priority;
 use super::admission::rbac_escalation::RbacEscalation;
 use super::admission::service_account::ServiceAccount;
 use super::admission::service_addresses::ServiceAddresses;
+use super::admission::storage_object_in_use_protection::StorageObjectInUseProtection;
 use super::admission::taint_nodes::TaintNodesByCondition;
 use super::admission::token_secret::TokenSecret;
 use super::authentication::Authentication;
@@ -73,6 +76,9 @@ impl Gates {
             Arc::new(TokenSecret::new(tokens.clone(), options.root_ca_pem)),
             Arc::new(Priority::new(reader.clone())),
             Arc::new(DefaultTolerationSeconds),
+            Arc::new(DefaultStorageClass::new(reader.clone())),
+            Arc::new(StorageObjectInUseProtection),
+            Arc::new(PersistentVolumeClaimResize::new(reader.clone())),
             Arc::new(ServiceAddresses::new(
                 reader,
                 options.service_network,

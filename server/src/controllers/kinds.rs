@@ -574,13 +574,22 @@ projection!(ServiceAccount, "", "v1", "serviceaccounts");
 #[serde(default)]
 pub struct Node {
     /// Metadata.
-    pub metadata: Meta,
+    pub metadata: Meta<NodeAnnotations>,
     /// Spec.
     pub spec: NodeSpec,
     /// Status.
     pub status: NodeStatus,
 }
 projection!(Node, "", "v1", "nodes");
+
+/// The one annotation of Nodes that is read.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct NodeAnnotations {
+    /// Where the node has its local volumes.
+    #[serde(rename = "mizzen.local/local-path")]
+    pub local_path: Option<Box<str>>,
+}
 
 /// Spec of a Node.
 #[derive(Clone, Debug, Default, Deserialize)]

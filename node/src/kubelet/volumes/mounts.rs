@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use k8s_cri::v1::{Mount, MountPropagation};
-use k8s_openapi::api::core::v1::{Container, VolumeMount};
+use k8s_openapi::api::core::v1::{Container, Pod, VolumeMount};
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, mkdirat};
@@ -48,6 +48,26 @@ pub fn build(container: &Container, sources: &Sources) -> Result<Vec<Mount>, Str
         &sources.termination_file,
     ));
     Ok(mounts)
+}
+
+/// The container with every mount read-only whose volume is a claim that the Pod may only read.
+#[must_use]
+pub fn restricted(container: &Container, pod: &Pod) -> Container {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let read_only: Vec<&str> = volumes
+        .filter(|volume| {
+            let claim = volume.persistent_volume_claim.as_ref();
+            claim.is_some_and(|claim| claim.read_only == Some(true))
+        })
+        .map(|volume| &*volume.name)
+        .collect();
+    let mut container = container.clone();
+    for own in container.volume_mounts.iter_mut().flatten() {
+        if read_only.contains(&&*own.name) {
+            own.read_only = Some(true);
+        }
+    }
+    container
 }
 
 fn plain(container_path: &str, host_path: &Path) -> Mount {

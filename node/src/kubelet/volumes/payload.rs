@@ -56,12 +56,6 @@ pub fn plugin(volume: &Volume) -> Option<Plugin> {
 /// What to say about a volume of a kind that is not supported.
 #[must_use]
 pub fn unsupported(volume: &Volume) -> String {
-    if let Some(claim) = &volume.persistent_volume_claim {
-        return format!(
-            "persistentvolumeclaim \"{}\": volumes from claims are not supported yet",
-            claim.claim_name
-        );
-    }
     let kinds = serde_json::to_value(volume).ok();
     let kind = kinds
         .as_ref()

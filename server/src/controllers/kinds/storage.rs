@@ -130,6 +130,9 @@ pub struct VolumeAnnotations {
     /// Who made it.
     #[serde(rename = "pv.kubernetes.io/provisioned-by")]
     pub provisioned_by: Option<Box<str>>,
+    /// The node whose directory it is.
+    #[serde(rename = "mizzen.local/node")]
+    pub node: Option<Box<str>>,
     /// The class, as it was written long ago.
     #[serde(rename = "volume.beta.kubernetes.io/storage-class")]
     pub beta_class: Option<Box<str>>,
