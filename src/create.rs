@@ -119,7 +119,16 @@ impl Args {
         }
         let mut outcome = Outcome::default();
         if let Some(generator) = &self.generator {
-            outcome.note(self.create(session, &generator.object()?).await);
+            let object = match generator {
+                Generator::Job(job) if job.from()?.is_some() => {
+                    let name = job.from()?.unwrap_or_default();
+                    let resource = session.resource("cronjobs").await?;
+                    let call = Call::to(Method::GET, &resource, &session.namespace, name);
+                    job.of(&session.call(call).await?)
+                }
+                generator => generator.object()?,
+            };
+            outcome.note(self.create(session, &object).await);
         }
         for manifest in self.files.read_if_any()? {
             let created = self.create(session, &manifest.object).await;

@@ -10,6 +10,7 @@
 
 pub mod caches;
 mod cluster_role_aggregation;
+mod cron_job;
 mod daemon_set;
 mod deployment;
 mod discovery;
@@ -145,6 +146,12 @@ pub const TABLE: &[Row] = &[
         component: "job-orphans",
         workers: 2,
         build: job::build_orphans,
+    },
+    Row {
+        account: "cronjob-controller",
+        component: "cronjob-controller",
+        workers: 5,
+        build: cron_job::build,
     },
     Row {
         account: "ttl-after-finished-controller",

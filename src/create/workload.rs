@@ -70,14 +70,38 @@ pub(super) struct Job {
 }
 
 impl Job {
+    /// Name of the CronJob to run once.
+    pub(super) fn from(&self) -> anyhow::Result<Option<&str>> {
+        let Some(from) = &self.from else { return Ok(None) };
+        match from.split_once('/') {
+            Some(("cronjob" | "cronjobs" | "cj" | "cronjob.batch" | "cronjobs.batch", name)) if !name.is_empty() => {
+                Ok(Some(name))
+            }
+            _ => fail(format!("--from={from}: expected cronjob/NAME")),
+        }
+    }
+
     pub(super) fn object(&self) -> anyhow::Result<Value> {
         let Some(image) = &self.image else {
-            return fail("--from is not supported yet: give --image and the command");
+            return fail("--from needs a server to read the CronJob from");
         };
         Ok(json!({
             "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": self.name},
             "spec": {"template": pod_template(&self.name, image, &self.command, "Never")},
         }))
+    }
+
+    /// The Job that a CronJob would make, now.
+    pub(super) fn of(&self, cron: &Value) -> Value {
+        let template = &cron["spec"]["jobTemplate"];
+        let mut metadata = json!({"name": self.name, "annotations": template["metadata"]["annotations"]});
+        metadata["annotations"]["cronjob.kubernetes.io/instantiate"] = json!("manual");
+        if let Some(labels) = template["metadata"].get("labels") {
+            metadata["labels"] = labels.clone();
+        }
+        metadata["ownerReferences"] = json!([{"apiVersion": "batch/v1", "kind": "CronJob",
+            "name": cron["metadata"]["name"], "uid": cron["metadata"]["uid"], "controller": true}]);
+        json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": template["spec"]})
     }
 }
 

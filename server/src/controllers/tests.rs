@@ -2,6 +2,8 @@
 //! more: a missing permission fails a test. There is no kubelet; [`World::play_kubelet`] makes bound
 //! Pods ready and lets deleted ones go.
 
+mod batch;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -213,7 +215,7 @@ impl World {
                     continue;
                 }
                 let image = text(&pod["spec"]["containers"][0]["image"]);
-                if pod["spec"]["nodeName"].is_null() || pod["status"]["phase"] == "Running" || image == "bad" {
+                if pod["spec"]["nodeName"].is_null() || pod["status"]["phase"] != "Pending" || image == "bad" {
                     continue;
                 }
                 address += 1;

@@ -473,8 +473,12 @@ proptest! {
         let finished = cluster.status.finished();
         prop_assert!(finished.is_some(), "{:?} {:?}", cluster.status, cluster.pods);
         let failed = &finished.expect("finished").kind == "Failed";
-        prop_assert_eq!(cluster.status.failed, super::count(&cluster.failed), "{:?}", cluster.status);
-        prop_assert_eq!(cluster.status.succeeded, super::count(&cluster.succeeded), "{:?}", cluster.status);
+        let (good, bad) = (super::count(&cluster.succeeded), super::count(&cluster.failed));
+        prop_assert_eq!(cluster.status.succeeded + cluster.status.failed, good + bad, "{:?}", cluster.status);
+        // A Job that fails takes for failed what it has not seen end, even if it ended well a moment ago.
+        if !failed {
+            prop_assert_eq!(cluster.status.succeeded, good, "{:?}", cluster.status);
+        }
         prop_assert_eq!(failed, cluster.status.failed > limit);
         if !failed {
             prop_assert!(cluster.status.succeeded >= completions);
