@@ -92,7 +92,8 @@ pub async fn execute(scope: &Scope, items: &[Item], mut say: impl FnMut(&Item)) 
     }
     kill_all(scope).await?;
     // Containers that ended may have left mounts and cgroups that were not there when the plan was made.
-    for item in plan(scope)?.iter().chain(rest) {
+    let now = plan(scope)?;
+    for item in now.iter().chain(rest.into_iter().filter(|item| !now.contains(item))) {
         match item {
             Item::Process { .. } => continue,
             Item::Mount(path) => match umount2(path, MntFlags::MNT_DETACH) {
