@@ -8,11 +8,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use mizzen_api::console::action::Refusal;
+use mizzen_api::console::rollout::{self, Revision};
 use mizzen_api::resource::Resource;
 use mizzen_api::view;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::cli::error::{Outcome, fail};
+use crate::cli::error::{Failure, Outcome, fail};
 use crate::cli::manifest::Files;
 use crate::cli::targets::{self, display};
 use crate::cli::{self, Connect, Session, say};
@@ -68,9 +70,9 @@ impl Args {
             Action::Status(args) => args.run(),
             Action::History(args) => args.run(),
             Action::Undo(args) => args.run(),
-            Action::Restart(args) => args.run(restart, "restarted"),
-            Action::Pause(args) => args.run(pause, "paused"),
-            Action::Resume(args) => args.run(resume, "resumed"),
+            Action::Restart(args) => args.run(|o| rollout::restart(o, Timestamp::now()), "restarted"),
+            Action::Pause(args) => args.run(rollout::pause, "paused"),
+            Action::Resume(args) => args.run(rollout::resume, "resumed"),
         }
     }
 }
@@ -100,13 +102,13 @@ impl Workloads {
 }
 
 impl Simple {
-    fn run(self, patch: fn(&Value) -> anyhow::Result<Value>, done: &str) -> anyhow::Result<ExitCode> {
+    fn run(self, patch: fn(&Value) -> Result<Value, Refusal>, done: &str) -> anyhow::Result<ExitCode> {
         cli::run(self.connect, async |session| {
             let mut outcome = Outcome::default();
             for (resource, object) in self.workloads.find(&session).await? {
                 let at = (view::namespace(&object), view::name(&object));
                 let change = async {
-                    session.merge(&resource, at, &patch(&object)?).await?;
+                    session.merge(&resource, at, &patch(&object).map_err(refused)?).await?;
                     Ok(say(format!("{} {done}", display(&resource, at.1)))?)
                 };
                 outcome.note(change.await);
@@ -116,85 +118,14 @@ impl Simple {
     }
 }
 
-/// A changed template makes the controller replace every Pod.
-fn restart(object: &Value) -> anyhow::Result<Value> {
-    if view::flag(object, "/spec/paused") {
-        return fail(format!(
-            "can't restart paused deployment (run rollout resume first): {}",
-            view::name(object)
-        ));
-    }
-    let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let annotations = json!({"kubectl.kubernetes.io/restartedAt": now});
-    Ok(json!({"spec": {"template": {"metadata": {"annotations": annotations}}}}))
-}
-
-fn pause(object: &Value) -> anyhow::Result<Value> {
-    pausable(object)?;
-    match view::flag(object, "/spec/paused") {
-        true => fail(format!("deployments.apps {:?} is already paused", view::name(object))),
-        false => Ok(json!({"spec": {"paused": true}})),
-    }
-}
-
-fn resume(object: &Value) -> anyhow::Result<Value> {
-    pausable(object)?;
-    match view::flag(object, "/spec/paused") {
-        true => Ok(json!({"spec": {"paused": null}})),
-        false => fail(format!("deployments.apps {:?} is not paused", view::name(object))),
-    }
-}
-
-fn pausable(object: &Value) -> anyhow::Result<()> {
-    match object["kind"] == "Deployment" {
-        true => Ok(()),
-        false => fail("only deployments can be paused and resumed"),
-    }
-}
-
-/// A past template of a workload.
-struct Revision {
-    number: i64,
-    cause: String,
-    /// The Pod template.
-    template: Value,
-}
-
-/// The revisions of a workload, oldest first: from a Deployment's ReplicaSets, or from the
-/// ControllerRevisions of the others.
+/// The revisions of a workload, oldest first.
 async fn revisions(session: &Session, workload: &Value) -> anyhow::Result<Vec<Revision>> {
-    let deployment = workload["kind"] == "Deployment";
-    let kept = if deployment {
-        "replicasets.apps"
-    } else {
-        "controllerrevisions.apps"
-    };
-    let resource = session.resource(kept).await?;
-    let uid = view::text(workload, "/metadata/uid");
-    let listed = session.list(&resource, view::namespace(workload), None).await?;
-    let owned = |o: &&Value| view::controller(o).is_some_and(|c| view::text(c, "/uid") == uid);
-    let cause_path = "/metadata/annotations/kubernetes.io~1change-cause";
-    let mut revisions: Vec<_> = listed
-        .iter()
-        .filter(owned)
-        .map(|o| Revision {
-            number: match deployment {
-                true => view::text(o, "/metadata/annotations/deployment.kubernetes.io~1revision")
-                    .parse()
-                    .unwrap_or(0),
-                false => view::int(o, "/revision"),
-            },
-            cause: view::text_or(o, cause_path, view::NONE).to_owned(),
-            template: o
-                .pointer(if deployment {
-                    "/spec/template"
-                } else {
-                    "/data/spec/template"
-                })
-                .cloned()
-                .unwrap_or_default(),
-        })
-        .collect();
-    revisions.sort_by_key(|r| r.number);
-    Ok(revisions)
+    let resource = session.resource(rollout::kept_in(workload)).await?;
+    let kept = session.list(&resource, view::namespace(workload), None).await?;
+    Ok(rollout::revisions(workload, &kept))
+}
+
+/// What the console's model refuses, as this command's error.
+fn refused(refusal: Refusal) -> anyhow::Error {
+    Failure(refusal.0).into()
 }

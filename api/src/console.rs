@@ -9,8 +9,20 @@
 //! - [`locator`]: a view or an object as text that can be shared;
 //! - [`command`]: what `:` takes, and how it is completed;
 //! - [`rows`]: rows of a table, and their order under filter and sort, kept up to date change by change;
+//! - [`action`]: what can be done to objects, and the requests that do it;
+//! - [`rollout`]: how far changes of workloads have come, and what they were before;
+//! - [`diff`]: what differs between two objects, line by line;
+//! - [`highlight`]: what the parts of a line of YAML or JSON are;
+//! - [`summary`]: how many of a kind are well, and how much of a cluster is in use;
+//! - [`tree`]: what hangs on what, by ownership and by reference.
 
+pub mod action;
 pub mod command;
+pub mod diff;
 pub mod filter;
+pub mod highlight;
 pub mod locator;
+pub mod rollout;
 pub mod rows;
+pub mod summary;
+pub mod tree;

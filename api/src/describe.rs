@@ -21,6 +21,7 @@ use serde_json::Value;
 use crate::duration;
 use crate::resource::Resource;
 use crate::view::{self, int, list, text, text_or};
+pub(crate) use cluster::{Amounts, add, pod_amounts};
 use writer::Writer;
 
 /// Other objects that a description draws on: a list call to make.

@@ -116,10 +116,27 @@ pub fn uses(object: &Value) -> Vec<Reference> {
             );
         }
     }
+    if text(object, "/kind") == "Ingress" {
+        ingress_uses(object, &mut uses);
+    }
     uses.retain(|r| !r.name.is_empty());
     uses.sort();
     uses.dedup();
     uses
+}
+
+fn ingress_uses(ingress: &Value, uses: &mut Vec<Reference>) {
+    let mut backend = |backend: &Value| uses.push(Reference::core("Service", text(backend, "/service/name")));
+    backend(&ingress["spec"]["defaultBackend"]);
+    for path in list(ingress, "/spec/rules")
+        .iter()
+        .flat_map(|rule| list(rule, "/http/paths"))
+    {
+        backend(&path["backend"]);
+    }
+    for tls in list(ingress, "/spec/tls") {
+        uses.push(Reference::core("Secret", text(tls, "/secretName")));
+    }
 }
 
 fn pod_uses(spec: &Value, uses: &mut Vec<Reference>) {

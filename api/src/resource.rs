@@ -109,6 +109,18 @@ impl Resource {
         }
     }
 
+    /// URL path of an object, or with an empty name of the collection: in a namespace, or with an empty
+    /// one everywhere. Namespaces mean nothing to resources of cluster scope.
+    pub fn path(&self, namespace: &str, name: &str) -> String {
+        let namespace = if self.namespaced() { namespace } else { "" };
+        let mut path = collection_path(&self.group, &self.version, &self.plural, namespace);
+        if !name.is_empty() {
+            path.push('/');
+            path.extend(name.bytes().flat_map(path_characters));
+        }
+        path
+    }
+
     /// Whether objects live in namespaces.
     pub fn namespaced(&self) -> bool {
         self.scope == Scope::Namespaced
@@ -130,6 +142,31 @@ impl Resource {
     pub fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|s| s.name == name)
     }
+}
+
+/// URL path of a collection; an empty namespace means cluster scope or all namespaces.
+pub fn collection_path(group: &str, version: &str, plural: &str, namespace: &str) -> String {
+    let mut path = match group {
+        "" => format!("/api/{version}"),
+        group => format!("/apis/{group}/{version}"),
+    };
+    if !namespace.is_empty() {
+        path.push_str("/namespaces/");
+        path.push_str(namespace);
+    }
+    path.push('/');
+    path.push_str(plural);
+    path
+}
+
+/// A byte of a name in a URL's path: names such as `system:node` stand as they are.
+fn path_characters(byte: u8) -> impl Iterator<Item = char> {
+    let plain = byte.is_ascii_alphanumeric() || b"-_.~:@".contains(&byte);
+    let text = match plain {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    };
+    text.chars().collect::<Vec<_>>().into_iter()
 }
 
 /// A set of resources that can be looked up by path, by kind and by any name a person types.

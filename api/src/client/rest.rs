@@ -9,6 +9,8 @@ use kube::core::params::{DeleteParams, GetParams, ListParams, Patch, PatchParams
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::resource::collection_path;
+
 /// A served resource: where its objects are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Gvr<'a> {
@@ -28,17 +30,7 @@ impl<'a> Gvr<'a> {
 
     /// URL path of the collection; an empty namespace means cluster scope or all namespaces.
     pub fn path(&self, namespace: &str) -> String {
-        let mut path = match self.group {
-            "" => format!("/api/{}", self.version),
-            group => format!("/apis/{group}/{}", self.version),
-        };
-        if !namespace.is_empty() {
-            path.push_str("/namespaces/");
-            path.push_str(namespace);
-        }
-        path.push('/');
-        path.push_str(self.plural);
-        path
+        collection_path(self.group, self.version, self.plural, namespace)
     }
 }
 

@@ -232,7 +232,7 @@ fn system_info(n: &Value, out: &mut Writer) {
 }
 
 /// Amounts by resource.
-type Amounts = BTreeMap<String, Quantity>;
+pub(crate) type Amounts = BTreeMap<String, Quantity>;
 
 fn pods(subject: &Subject<'_>, out: &mut Writer) {
     let n = subject.object;
@@ -310,7 +310,7 @@ fn pods(subject: &Subject<'_>, out: &mut Writer) {
     }
 }
 
-fn add(total: &mut Amounts, amounts: &Amounts) {
+pub(crate) fn add(total: &mut Amounts, amounts: &Amounts) {
     for (resource, amount) in amounts {
         *total.entry(resource.clone()).or_default() += *amount;
     }
@@ -318,7 +318,7 @@ fn add(total: &mut Amounts, amounts: &Amounts) {
 
 /// What a Pod asks for in all: its containers and sidecars together, or its greediest init container
 /// with the sidecars before it, whichever is more; and the overhead of its sandbox.
-fn pod_amounts(pod: &Value, field: &str) -> Amounts {
+pub(crate) fn pod_amounts(pod: &Value, field: &str) -> Amounts {
     let of = |container: &Value| -> Amounts {
         let amounts = entries(map(container, &format!("/resources/{field}"))).into_iter();
         amounts
