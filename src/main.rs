@@ -26,11 +26,13 @@ mod rollout;
 mod scale;
 mod server;
 mod supervise;
+mod tui;
 mod uncordon;
 mod uninstall;
 mod version;
 mod wait;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -73,6 +75,7 @@ commands! {
     Uncordon => uncordon,
     ApiResources => api_resources,
     Version => version,
+    Tui => tui,
     Server => server,
     Supervise => supervise,
     Demo => demo,
@@ -89,8 +92,11 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let ran = config::merge(std::env::args_os().collect())
-        .and_then(|arguments| Arguments::parse_from(arguments).command.run());
+    let mut arguments: Vec<_> = std::env::args_os().collect();
+    if arguments.len() == 1 && std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
+        arguments.push("tui".into());
+    }
+    let ran = config::merge(arguments).and_then(|arguments| Arguments::parse_from(arguments).command.run());
     match ran {
         Ok(code) => code,
         Err(error) => cli::error::report(&error),

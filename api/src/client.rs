@@ -3,6 +3,7 @@
 //! - [`rest`]: verbs on any resource, with small types of the caller's choosing;
 //! - [`reflector`]: a shared, watched copy of one resource as a projection;
 //! - [`discovery`]: what a server serves, as a registry;
+//! - [`kubeconfig`]: where the cluster is;
 //! - [`events`]: the Event recorder, with upstream's aggregation and series;
 //! - [`pods`]: the Pods behind a name, now and as they come and go;
 //! - [`exec`]: commands in containers, and attaching to what runs there;
@@ -14,6 +15,7 @@ pub mod discovery;
 pub mod events;
 pub mod exec;
 pub mod forward;
+pub mod kubeconfig;
 pub mod logs;
 pub mod pods;
 pub mod reflector;

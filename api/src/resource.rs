@@ -8,13 +8,15 @@ mod builtin;
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 pub use builtin::builtin;
 
 /// A string that is static for built-in rows and owned for rows added at run time.
 pub type Text = Cow<'static, str>;
 
 /// Whether objects of a resource live in namespaces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Scope {
     /// Objects live in the cluster, outside any namespace.
     Cluster,
@@ -23,7 +25,7 @@ pub enum Scope {
 }
 
 /// A part of a resource with a path and verbs of its own, such as `pods/log`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Subresource {
     /// Last path segment: `status`, `scale`, `log`, …
     pub name: Text,
@@ -38,7 +40,7 @@ pub struct Subresource {
 }
 
 /// Where objects of a resource are kept, and as which version of their kind.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Storage {
     /// First segments of the key below `/registry/`, as upstream lays them out: `pods`,
     /// `services/specs`, `example.com/widgets`. Two versions of one resource share it.
@@ -51,7 +53,7 @@ pub struct Storage {
 }
 
 /// A field beside `metadata.name` and `metadata.namespace` by which field selectors may select.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SelectableField {
     /// How selectors name it: `spec.nodeName`.
     pub label: Text,
@@ -62,7 +64,7 @@ pub struct SelectableField {
 }
 
 /// One resource: a row of the table.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Resource {
     /// API group; empty for the core group.
     pub group: Text,

@@ -18,6 +18,7 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::convert;
@@ -29,7 +30,7 @@ pub(crate) use network::{join_host_port, some_of};
 pub use pods::status as pod_status;
 
 /// What a cell means, for colours and for finding trouble.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Severity {
     /// Says nothing about health.
     #[default]
@@ -47,7 +48,7 @@ pub enum Severity {
 }
 
 /// What a cell holds.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Content {
     /// Text.
     Text(Cow<'static, str>),
@@ -58,7 +59,7 @@ pub enum Content {
 }
 
 /// One cell of a row.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
     /// What is shown.
     pub content: Content,

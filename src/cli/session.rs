@@ -1,6 +1,6 @@
 //! The connection to a cluster, and calls over it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -9,9 +9,8 @@ use http::Method;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use kube::Client;
 use kube::client::Body;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use mizzen_api::client::discovery;
 use mizzen_api::client::rest::{Gvr, Rest};
+use mizzen_api::client::{discovery, kubeconfig};
 use mizzen_api::resource::{Registry, Resource};
 use serde_json::Value;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _};
@@ -19,9 +18,6 @@ use tokio::sync::OnceCell;
 
 use super::error::fail;
 use super::tell;
-
-/// Where the server's installation keeps its administrator's access.
-const INSTALLED: &str = "/etc/mizzen/mizzen.yaml";
 
 /// How the commands name themselves.
 const AGENT: &str = concat!("mizzen/", env!("CARGO_PKG_VERSION"));
@@ -146,7 +142,10 @@ impl Call {
 impl Session {
     /// Finds the cluster and prepares to talk to it.
     pub(crate) async fn connect(connect: Connect) -> anyhow::Result<Self> {
-        let config = config(&connect).await?;
+        let file = kubeconfig::read(connect.kubeconfig.as_deref()).map_err(found_nothing)?;
+        let config = kubeconfig::config(file, connect.context.clone())
+            .await
+            .map_err(found_nothing)?;
         let namespace_given = connect.namespace.is_some();
         let namespace = connect.namespace.unwrap_or_else(|| config.default_namespace.clone());
         let client = Client::try_from(config)?;
@@ -303,35 +302,13 @@ fn print_warning(header: &str) {
     }
 }
 
-/// The kubeconfig that was named, or `$KUBECONFIG`, or the user's, or the installation's; inside a Pod
-/// its service account.
-async fn config(connect: &Connect) -> anyhow::Result<kube::Config> {
-    let options = KubeConfigOptions {
-        context: connect.context.clone(),
-        ..KubeConfigOptions::default()
-    };
-    let user = std::env::var_os("HOME").map(|home| Path::new(&home).join(".kube/config"));
-    let file = match &connect.kubeconfig {
-        Some(file) => Some(file.clone()),
-        None if std::env::var_os("KUBECONFIG").is_some_and(|v| !v.is_empty()) => None,
-        None => [user, Some(INSTALLED.into())]
-            .into_iter()
-            .flatten()
-            .find(|file| file.is_file()),
-    };
-    let kubeconfig = match &file {
-        Some(file) => Some(Kubeconfig::read_from(file).with_context(|| format!("cannot read {}", file.display()))?),
-        None => Kubeconfig::from_env()?,
-    };
-    let mut config = match kubeconfig {
-        Some(kubeconfig) => kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?,
-        None => kube::Config::incluster().map_err(|_| {
-            super::error::Failure(format!(
-                "no cluster to talk to: neither --kubeconfig nor KUBECONFIG is set, and ~/.kube/config and {INSTALLED} do not exist"
-            ))
-        })?,
-    };
-    // Watches and logs may be silent for as long as nothing happens.
-    config.read_timeout = None;
-    Ok(config)
+/// What the kubeconfig lacks is said as it is; the rest with its causes.
+fn found_nothing(error: kubeconfig::Error) -> anyhow::Error {
+    match error {
+        kubeconfig::Error::None => super::error::Failure(error.to_string()).into(),
+        kubeconfig::Error::Read(file, error) => {
+            anyhow::Error::from(error).context(format!("cannot read {}", file.display()))
+        }
+        kubeconfig::Error::Use(error) => error.into(),
+    }
 }

@@ -77,7 +77,9 @@ async fn plain(client: &Client, root: &str, answer: &Value, rows: &mut Vec<Resou
             .into_iter()
             .map(|version| (text(group, "/name").to_owned(), version))
     });
-    for (group, version) in core.chain(groups) {
+    // Collected, so that no closure over borrowed text lives across the calls.
+    let versions: Vec<(String, &str)> = core.chain(groups).collect();
+    for (group, version) in versions {
         let path = match &*group {
             "" => format!("{root}/{version}"),
             group => format!("{root}/{group}/{version}"),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
-pub use index::{Index, Keep, RowId};
+pub use index::{Index, Keep, RowId, Shows};
 
 use super::filter::{CLOCKS, Fields};
 use crate::duration;
@@ -22,7 +22,7 @@ use crate::view;
 
 /// What a table shows of one object: its cells, wide ones included, and its labels. Small, so that
 /// fifty thousand fit.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Row {
     /// Namespace; empty for cluster scope.
     pub namespace: Arc<str>,

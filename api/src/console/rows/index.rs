@@ -30,10 +30,28 @@ impl Keep {
     }
 }
 
+/// What an [`Index`] holds: a row, alone or with more of the object, owned or shared.
+pub trait Shows {
+    /// The row.
+    fn row(&self) -> &Row;
+}
+
+impl Shows for Row {
+    fn row(&self) -> &Row {
+        self
+    }
+}
+
+impl<R: Shows> Shows for Arc<R> {
+    fn row(&self) -> &Row {
+        (**self).row()
+    }
+}
+
 /// All rows, and those that are shown in their order.
-#[derive(Debug, Default)]
-pub struct Index {
-    rows: Vec<Option<Row>>,
+#[derive(Debug)]
+pub struct Index<R = Row> {
+    rows: Vec<Option<R>>,
     free: Vec<RowId>,
     /// Namespaces, then names.
     ids: HashMap<Arc<str>, HashMap<Arc<str>, RowId>>,
@@ -43,7 +61,21 @@ pub struct Index {
     len: usize,
 }
 
-impl Index {
+impl<R> Default for Index<R> {
+    fn default() -> Self {
+        Self {
+            rows: Vec::new(),
+            free: Vec::new(),
+            ids: HashMap::new(),
+            shown: Vec::new(),
+            keep: Keep::default(),
+            order: Order::default(),
+            len: 0,
+        }
+    }
+}
+
+impl<R: Shows> Index<R> {
     /// How many rows there are.
     pub fn len(&self) -> usize {
         self.len
@@ -71,11 +103,16 @@ impl Index {
 
     /// A row.
     pub fn row(&self, id: RowId) -> Option<&Row> {
+        self.get(id).map(R::row)
+    }
+
+    /// What holds a row.
+    pub fn get(&self, id: RowId) -> Option<&R> {
         self.rows.get(id.0 as usize)?.as_ref()
     }
 
     /// All rows, in no order.
-    pub fn all(&self) -> impl Iterator<Item = &Row> {
+    pub fn all(&self) -> impl Iterator<Item = &R> {
         self.rows.iter().flatten()
     }
 
@@ -112,30 +149,31 @@ impl Index {
     }
 
     /// Adds a row, or takes the place of the object's row before. Gives that.
-    pub fn put(&mut self, row: Row) -> (RowId, Option<Row>) {
+    pub fn put(&mut self, held: R) -> (RowId, Option<R>) {
+        let row = held.row();
         let known = self.find(&row.namespace, &row.name);
         // Its old place can only be found by its old cells.
         let was = known.and_then(|id| self.position(id));
-        let id = known.unwrap_or_else(|| self.new_id(&row));
-        let keeps = self.keep.keeps(&row);
+        let id = known.unwrap_or_else(|| self.new_id(row));
+        let keeps = self.keep.keeps(row);
         if let (Some(at), true) = (was, keeps)
-            && self.fits(at, &row)
+            && self.fits(at, row)
         {
-            return (id, self.rows[id.0 as usize].replace(row));
+            return (id, self.rows[id.0 as usize].replace(held));
         }
         if let Some(at) = was {
             self.shown.remove(at);
         }
         if keeps {
-            let at = self.place_of(&row);
+            let at = self.place_of(row);
             self.shown.insert(at, id);
         }
-        let old = self.rows[id.0 as usize].replace(row);
+        let old = self.rows[id.0 as usize].replace(held);
         (id, old)
     }
 
     /// Removes the row of an object.
-    pub fn remove(&mut self, namespace: &str, name: &str) -> Option<Row> {
+    pub fn remove(&mut self, namespace: &str, name: &str) -> Option<R> {
         let id = self.find(namespace, name)?;
         if let Some(at) = self.position(id) {
             self.shown.remove(at);
@@ -151,12 +189,11 @@ impl Index {
     }
 
     /// Adds many rows at once: a page of a list.
-    pub fn extend(&mut self, rows: impl IntoIterator<Item = Row>) {
-        for row in rows {
-            let id = self
-                .find(&row.namespace, &row.name)
-                .unwrap_or_else(|| self.new_id(&row));
-            self.rows[id.0 as usize] = Some(row);
+    pub fn extend(&mut self, rows: impl IntoIterator<Item = R>) {
+        for held in rows {
+            let row = held.row();
+            let id = self.find(&row.namespace, &row.name).unwrap_or_else(|| self.new_id(row));
+            self.rows[id.0 as usize] = Some(held);
         }
         self.show_all();
     }
@@ -219,8 +256,8 @@ impl Index {
     }
 
     fn show_all(&mut self) {
-        let kept = |(at, row): (usize, &Option<Row>)| {
-            let row = row.as_ref()?;
+        let kept = |(at, held): (usize, &Option<R>)| {
+            let row = held.as_ref()?.row();
             self.keep.keeps(row).then_some(RowId(at as u32))
         };
         let mut shown: Vec<_> = self.rows.iter().enumerate().filter_map(kept).collect();

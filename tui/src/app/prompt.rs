@@ -1,0 +1,150 @@
+//! The line at which commands and filters are typed.
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+use crate::effect::Effect;
+use crate::views;
+
+use super::App;
+
+/// Command lines that are remembered.
+const REMEMBERED: usize = 100;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Command,
+    Filter,
+}
+
+/// An open prompt.
+#[derive(Debug)]
+pub(super) struct Prompt {
+    pub(super) purpose: Purpose,
+    pub(super) text: String,
+    /// What the filter was before.
+    before: String,
+    /// Completions of the text, and which of them is offered.
+    pub(super) offers: Vec<String>,
+    pub(super) offer: usize,
+    pub(super) error: Option<String>,
+}
+
+impl Prompt {
+    pub(super) fn new(purpose: Purpose, text: &str) -> Self {
+        Self {
+            purpose,
+            text: text.to_owned(),
+            before: text.to_owned(),
+            offers: Vec::new(),
+            offer: 0,
+            error: None,
+        }
+    }
+
+    pub(super) fn set_error(&mut self, error: Option<String>) {
+        self.error = error;
+    }
+
+    pub(super) fn paste(&mut self, text: &str) {
+        self.text.extend(text.chars().filter(|c| !c.is_control()));
+    }
+
+    /// What would be added by accepting the offer.
+    pub(super) fn ghost(&self) -> &str {
+        let offer = self.offers.get(self.offer).map_or("", String::as_str);
+        offer.strip_prefix(self.text.as_str()).unwrap_or_default()
+    }
+}
+
+impl App {
+    pub(super) fn prompt_key(&mut self, key: KeyEvent, effects: &mut Vec<Effect>) {
+        let Some(prompt) = &mut self.prompt else {
+            return;
+        };
+        let control = key.modifiers.contains(KeyModifiers::CONTROL);
+        match key.code {
+            KeyCode::Esc => return self.leave_prompt(effects),
+            KeyCode::Char('c') if control => return self.leave_prompt(effects),
+            KeyCode::Enter => return self.enter_prompt(effects),
+            KeyCode::Char('e') if control => return self.enter_prompt(effects),
+            KeyCode::Tab | KeyCode::Right => {
+                let ghost = prompt.ghost().to_owned();
+                prompt.text.push_str(&ghost);
+            }
+            KeyCode::Char('f') if control => {
+                let ghost = prompt.ghost().to_owned();
+                prompt.text.push_str(&ghost);
+            }
+            KeyCode::Up | KeyCode::Down => {
+                let count = prompt.offers.len().max(1);
+                let step = if key.code == KeyCode::Up { count - 1 } else { 1 };
+                prompt.offer = (prompt.offer + step) % count;
+                return;
+            }
+            KeyCode::Backspace => {
+                if prompt.text.pop().is_none() && prompt.purpose == Purpose::Command {
+                    return self.leave_prompt(effects);
+                }
+            }
+            KeyCode::Char('u' | 'w') if control => prompt.text.clear(),
+            KeyCode::Char(c) if !control => prompt.text.push(c),
+            _ => return,
+        }
+        self.prompt_changed(effects);
+    }
+
+    pub(super) fn prompt_changed(&mut self, effects: &mut Vec<Effect>) {
+        let Some(prompt) = &mut self.prompt else {
+            return;
+        };
+        prompt.offer = 0;
+        match prompt.purpose {
+            Purpose::Command => {
+                let text = prompt.text.clone();
+                let mut offers: Vec<String> = Vec::new();
+                if !text.is_empty() {
+                    let old = self
+                        .history
+                        .iter()
+                        .rev()
+                        .filter(|l| l.starts_with(&text) && **l != text);
+                    let known = views::completions(&text, &self.world.cx(crate::event::ViewId::default()));
+                    offers.extend(known);
+                    offers.extend(old.cloned());
+                }
+                prompt.offers = offers;
+            }
+            Purpose::Filter => {
+                let text = prompt.text.clone();
+                self.set_filter(&text, effects);
+            }
+        }
+    }
+
+    fn leave_prompt(&mut self, effects: &mut Vec<Effect>) {
+        if let Some(prompt) = self.prompt.take()
+            && prompt.purpose == Purpose::Filter
+        {
+            self.set_filter(&prompt.before, effects);
+        }
+    }
+
+    fn enter_prompt(&mut self, effects: &mut Vec<Effect>) {
+        let Some(prompt) = self.prompt.take() else {
+            return;
+        };
+        if prompt.purpose == Purpose::Filter {
+            return;
+        }
+        let line = prompt.text.trim().to_owned();
+        if line.is_empty() {
+            return;
+        }
+        self.history.retain(|old| *old != line);
+        self.history.push(line.clone());
+        if self.history.len() > REMEMBERED {
+            self.history.remove(0);
+        }
+        self.go(&line, effects);
+    }
+}

@@ -1,0 +1,1 @@
+//! The console as a whole, without a terminal and without a server.

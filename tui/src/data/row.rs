@@ -1,0 +1,144 @@
+//! A row: what is kept of one object.
+//!
+//! Kept are the object's JSON without what no list shows (managed fields, the applied manifest, probes and
+//! the like), and the console model's row, by which tables show, sort and filter.
+
+use jiff::Timestamp;
+use mizzen_api::console::rows;
+use mizzen_api::resource::Resource;
+use mizzen_api::table::{self, Cell};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// A column's heading.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heading {
+    /// As Table responses spell it.
+    pub name: String,
+    /// Whether it is only shown on demand.
+    pub wide: bool,
+    /// Whether it holds numbers.
+    pub numeric: bool,
+}
+
+/// What is kept of one object.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Row {
+    /// What tables show, sort and filter by.
+    pub row: rows::Row,
+    /// The object, compacted.
+    pub object: Box<RawValue>,
+}
+
+impl Row {
+    /// The object.
+    pub fn object(&self) -> Value {
+        serde_json::from_str(self.object.get()).unwrap_or_default()
+    }
+
+    /// Namespace and name.
+    pub fn key(&self) -> (&str, &str) {
+        (&self.row.namespace, &self.row.name)
+    }
+}
+
+impl AsRef<str> for Heading {
+    fn as_ref(&self) -> &str {
+        &self.name
+    }
+}
+
+impl rows::Shows for Row {
+    fn row(&self) -> &rows::Row {
+        &self.row
+    }
+}
+
+/// The headings of a kind that we know.
+pub fn headings(resource: &Resource) -> Vec<Heading> {
+    let columns = table::columns(resource).iter();
+    let heading = columns.map(|c| Heading {
+        name: c.name.to_owned(),
+        wide: c.wide,
+        numeric: c.kind == "integer",
+    });
+    heading.collect()
+}
+
+/// The row of an object. `served` are the cells that the server made, for kinds that we do not know.
+pub fn row_of(resource: &Resource, mut object: Value, served: Option<Vec<Cell>>, now: Timestamp) -> Row {
+    compact(&mut object);
+    let row = match served {
+        Some(cells) => rows::Row::with_cells(&object, cells, now),
+        None => rows::Row::new(resource, &object, now),
+    };
+    if let Value::Object(fields) = &mut object {
+        fields.entry("kind").or_insert_with(|| (&*resource.kind).into());
+        fields
+            .entry("apiVersion")
+            .or_insert_with(|| (&*resource.api_version()).into());
+    }
+    Row {
+        row,
+        object: serde_json::value::to_raw_value(&object).expect("a JSON value encodes"),
+    }
+}
+
+/// Drops what no list, relation or summary reads. Descriptions and YAML are read from the server.
+pub fn compact(object: &mut Value) {
+    let remove = |at: Option<&mut Value>, keys: &[&str]| {
+        if let Some(Value::Object(fields)) = at {
+            fields.retain(|key, _| !keys.contains(&key.as_str()));
+        }
+    };
+    remove(object.get_mut("metadata"), &["managedFields", "selfLink"]);
+    remove(
+        object.pointer_mut("/metadata/annotations"),
+        &["kubectl.kubernetes.io/last-applied-configuration"],
+    );
+    remove(object.get_mut("spec"), &["tolerations", "affinity", "securityContext"]);
+    for pod in ["/spec", "/spec/template/spec", "/spec/jobTemplate/spec/template/spec"] {
+        for list in ["initContainers", "containers"] {
+            let Some(Value::Array(containers)) = object.pointer_mut(&format!("{pod}/{list}")) else {
+                continue;
+            };
+            for container in containers {
+                remove(Some(container), UNSEEN);
+            }
+        }
+    }
+    for list in ["initContainerStatuses", "containerStatuses"] {
+        let Some(Value::Array(statuses)) = object.pointer_mut(&format!("/status/{list}")) else {
+            continue;
+        };
+        for status in statuses {
+            remove(Some(status), &["imageID", "volumeMounts", "resources", "user"]);
+        }
+    }
+    // Only their keys are shown.
+    let is_secret = object["kind"] == "Secret";
+    for data in ["data", "binaryData"] {
+        if let Some(Value::Object(fields)) = object.get_mut(data) {
+            for value in fields.values_mut() {
+                if is_secret || value.as_str().is_some_and(|text| text.len() > 64) {
+                    *value = Value::from("");
+                }
+            }
+        }
+    }
+}
+
+const UNSEEN: &[&str] = &[
+    "volumeMounts",
+    "securityContext",
+    "livenessProbe",
+    "readinessProbe",
+    "startupProbe",
+    "terminationMessagePath",
+    "terminationMessagePolicy",
+    "imagePullPolicy",
+    "command",
+    "args",
+    "lifecycle",
+];

@@ -1,0 +1,158 @@
+//! Connecting: the kubeconfig, its exec credentials, then what the server serves, now and whenever a
+//! CustomResourceDefinition or APIService comes or goes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::TryStreamExt as _;
+use kube::Client;
+use kube::core::{Request, WatchEvent, params::WatchParams};
+use mizzen_api::client::rest::Rest;
+use mizzen_api::client::{discovery, kubeconfig};
+use mizzen_api::resource;
+use tokio::sync::{mpsc, watch};
+
+use super::Session;
+use crate::event::{Cluster, ContextInfo, Event, Notice, Tone};
+
+/// Name under which the console writes.
+const AGENT: &str = concat!("mizzen-tui/", env!("CARGO_PKG_VERSION"));
+/// After a change of definitions: they come in groups.
+const SETTLE: Duration = Duration::from_millis(200);
+/// Before discovery is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// What the command line said of the cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// File with the cluster's address and credentials.
+    pub kubeconfig: Option<PathBuf>,
+    /// Name of a ready-made client's cluster, for tests and for the server's own process.
+    pub client: Option<(String, ClientHandle)>,
+}
+
+/// A client, which does not print itself.
+#[derive(Clone)]
+pub struct ClientHandle(pub Client);
+
+impl std::fmt::Debug for ClientHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Client")
+    }
+}
+
+/// Connects, then keeps what is known of the server's kinds up to date.
+pub async fn run(
+    options: Options,
+    context: Option<String>,
+    session: watch::Sender<Option<Session>>,
+    events: mpsc::Sender<Event>,
+) {
+    let (client, cluster) = match open(options, context).await {
+        Ok(opened) => opened,
+        Err(error) => {
+            let _ = events.send(Event::Connected(Err(format!("{error:#}")))).await;
+            return;
+        }
+    };
+    let rest = Rest::new(client, AGENT);
+    let registry = Arc::new(resource::builtin().clone());
+    session.send_replace(Some(Session {
+        rest: rest.clone(),
+        registry,
+    }));
+    let _ = events.send(Event::Connected(Ok(cluster))).await;
+    let mut told = false;
+    loop {
+        match discovery::discover(rest.client()).await {
+            Ok(registry) => {
+                told = false;
+                let rows = registry.iter().map(|row| (**row).clone()).collect();
+                session.send_replace(Some(Session {
+                    rest: rest.clone(),
+                    registry: Arc::new(registry),
+                }));
+                let _ = events.send(Event::Discovered(rows)).await;
+                definitions_change(&rest).await;
+                tokio::time::sleep(SETTLE).await;
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut told, true) {
+                    let text = format!("cannot read what the server serves: {error}");
+                    let _ = events.send(Event::Notice(Notice::new(Tone::Bad, text))).await;
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+async fn open(options: Options, context: Option<String>) -> anyhow::Result<(Client, Cluster)> {
+    if let Some((name, client)) = options.client {
+        let cluster = Cluster {
+            context: name.clone(),
+            cluster: name,
+            namespace: "default".to_owned(),
+            ..Cluster::default()
+        };
+        return Ok((client.0, cluster));
+    }
+    let file = kubeconfig::read(options.kubeconfig.as_deref())?;
+    let mut cluster = Cluster::default();
+    if let Some(file) = &file {
+        for named in &file.contexts {
+            let inside = named.context.clone().unwrap_or_default();
+            cluster.contexts.push(ContextInfo {
+                name: named.name.clone(),
+                cluster: inside.cluster,
+                user: inside.user.unwrap_or_default(),
+                namespace: inside.namespace.unwrap_or_default(),
+            });
+        }
+        cluster.context = context
+            .clone()
+            .or_else(|| file.current_context.clone())
+            .unwrap_or_default();
+        if let Some(info) = cluster.contexts.iter().find(|c| c.name == cluster.context) {
+            cluster.cluster.clone_from(&info.cluster);
+            cluster.user.clone_from(&info.user);
+        }
+    } else {
+        cluster.context = "in-cluster".to_owned();
+    }
+    let config = kubeconfig::config(file, context).await?;
+    cluster.server = config.cluster_url.to_string();
+    cluster.namespace.clone_from(&config.default_namespace);
+    Ok((Client::try_from(config)?, cluster))
+}
+
+/// Returns when a definition has come, changed or gone, or when that cannot be known for a while.
+async fn definitions_change(rest: &Rest) {
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let wait = async {
+        let list = Request::new(path).list_metadata(&kube::core::params::ListParams::default().limit(1))?;
+        let list: kube::core::ObjectList<kube::core::PartialObjectMeta> = rest.client().request(to_body(list)).await?;
+        let revision = list.metadata.resource_version.unwrap_or_default();
+        let watch = Request::new(path).watch_metadata(&WatchParams::default(), &revision)?;
+        let stream = rest
+            .client()
+            .request_events::<kube::core::PartialObjectMeta>(to_body(watch))
+            .await?;
+        let mut stream = std::pin::pin!(stream);
+        while let Some(event) = stream.try_next().await? {
+            if !matches!(event, WatchEvent::Bookmark(_)) {
+                break;
+            }
+        }
+        anyhow::Ok(())
+    };
+    if wait.await.is_err() {
+        // Not allowed to watch them, or not reachable: look again at leisure.
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    }
+}
+
+fn to_body(request: http::Request<Vec<u8>>) -> http::Request<Vec<u8>> {
+    request
+}

@@ -1,0 +1,728 @@
+//! A table of one kind: the view that everything starts from.
+//!
+//! Rows are kept in the console model's index, which follows every change by a binary search; only the rows
+//! on screen are formatted. What Enter leads to is a row of [`LEADS`].
+
+mod draw;
+mod lead;
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use mizzen_api::console::filter::Filter;
+use mizzen_api::console::rows::{Index, Keep, Order, RowId, Sort};
+use mizzen_api::relations;
+use mizzen_api::resource::Resource;
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::text::{Text, What};
+use crate::bindings::Act;
+use crate::data::{Change, Heading, Row, Source, Trouble, headings};
+use crate::effect::Effect;
+use crate::event::{Answer, Reply, Tone};
+use crate::view::{Cx, Dialog, Do, Field, FieldKind, View};
+
+/// How long a changed cell is marked.
+const DELTA: SignedDuration = SignedDuration::from_secs(5);
+
+type Key = (String, String);
+
+/// The view.
+#[derive(Debug, Serialize)]
+pub struct Table {
+    #[serde(skip)]
+    resource: Arc<Resource>,
+    namespaces: Vec<String>,
+    labels: String,
+    fields: String,
+    /// What led here, for the title: `deployment web`.
+    of: String,
+    filter: String,
+    sort: Option<Sort>,
+    wide: bool,
+    faults: bool,
+    hidden: BTreeSet<String>,
+    selected: Option<Key>,
+    marks: BTreeSet<Key>,
+    last_mark: Option<Key>,
+    /// Column under the sort cursor, and the first scrolling column that is shown.
+    column: Option<usize>,
+    scrolled: usize,
+    #[serde(skip)]
+    headings: Arc<[Heading]>,
+    #[serde(skip)]
+    index: Index<Arc<Row>>,
+    #[serde(skip)]
+    at: usize,
+    #[serde(skip)]
+    deltas: HashMap<Key, Delta>,
+    #[serde(skip)]
+    offset: Cell<usize>,
+    #[serde(skip)]
+    height: Cell<usize>,
+    #[serde(skip)]
+    width: Cell<usize>,
+}
+
+/// Cells of a row that changed lately.
+#[derive(Debug)]
+struct Delta {
+    until: Timestamp,
+    cells: BTreeMap<usize, &'static str>,
+}
+
+/// Why a table shows no rows.
+#[derive(Debug, PartialEq, Eq)]
+enum Empty {
+    Syncing,
+    Filtered(usize),
+    Trouble(Trouble),
+    None,
+}
+
+impl Table {
+    /// All objects of a resource in some namespaces; in all, when there are none.
+    pub fn new(resource: Arc<Resource>, namespaces: &[String]) -> Self {
+        let headings: Arc<[Heading]> = headings(&resource).into();
+        Self {
+            namespaces: namespaces.to_vec(),
+            labels: String::new(),
+            fields: String::new(),
+            of: String::new(),
+            filter: String::new(),
+            sort: None,
+            wide: false,
+            faults: false,
+            hidden: BTreeSet::new(),
+            selected: None,
+            marks: BTreeSet::new(),
+            last_mark: None,
+            column: None,
+            scrolled: 0,
+            headings,
+            index: Index::default(),
+            at: 0,
+            deltas: HashMap::new(),
+            offset: Cell::new(0),
+            height: Cell::new(20),
+            width: Cell::new(80),
+            resource,
+        }
+    }
+
+    /// Only those with these labels.
+    #[must_use]
+    pub fn labelled(self, labels: &str) -> Self {
+        Self {
+            labels: labels.to_owned(),
+            ..self
+        }
+    }
+
+    /// Only those with these fields.
+    #[must_use]
+    pub fn with_fields(self, fields: &str) -> Self {
+        Self {
+            fields: fields.to_owned(),
+            ..self
+        }
+    }
+
+    /// Says what led here.
+    #[must_use]
+    pub fn of(self, what: String) -> Self {
+        Self { of: what, ..self }
+    }
+
+    /// Selects an object once it is there.
+    #[must_use]
+    pub fn selecting(self, namespace: &str, name: &str) -> Self {
+        Self {
+            selected: Some((namespace.to_owned(), name.to_owned())),
+            ..self
+        }
+    }
+
+    /// Filters from the start.
+    pub fn filter_with(&mut self, text: &str) -> Result<(), String> {
+        let keep = Keep {
+            filter: Filter::new(text, &self.headings).map_err(|e| e.to_string())?,
+            faults_only: self.faults,
+            namespaces: Vec::new(),
+        };
+        text.clone_into(&mut self.filter);
+        self.index.set_keep(keep);
+        self.follow_selection();
+        Ok(())
+    }
+
+    fn set_order(&mut self) {
+        self.index.set_order(Order::new(self.sort.as_ref(), &self.headings));
+        self.follow_selection();
+    }
+
+    fn sort_by(&mut self, heading: &str) -> Vec<Do> {
+        let known = self.headings.iter().any(|h| h.name.eq_ignore_ascii_case(heading));
+        if !known && heading != "Namespace" {
+            return Do::why(format!("there is no column {heading:?} here"));
+        }
+        let descending = self
+            .sort
+            .as_ref()
+            .is_some_and(|s| s.column.eq_ignore_ascii_case(heading) && !s.descending);
+        self.sort = Some(Sort {
+            column: heading.to_owned(),
+            descending,
+        });
+        self.set_order();
+        Vec::new()
+    }
+
+    /// Everything anew from the data: when the view is shown, or its columns are others.
+    fn rebuild(&mut self, cx: &Cx<'_>) {
+        self.index.clear();
+        for source in self.sources() {
+            let Some(store) = cx.data.get(&source) else {
+                continue;
+            };
+            if !store.headings.is_empty() && store.headings != self.headings {
+                self.headings = store.headings.clone();
+            }
+            self.index.extend(store.rows().cloned());
+        }
+        let filter = self.filter.clone();
+        if self.filter_with(&filter).is_err() {
+            self.filter.clear();
+            let _ = self.filter_with("");
+        }
+        self.set_order();
+    }
+
+    /// The cursor stays with its object; where that is gone, with its place.
+    fn follow_selection(&mut self) {
+        let shown = self.index.shown().len();
+        let place = self.selected.as_ref().and_then(|(namespace, name)| {
+            let id = self.index.find(namespace, name)?;
+            self.index.position(id)
+        });
+        self.at = place.unwrap_or(self.at).min(shown.saturating_sub(1));
+    }
+
+    fn select(&mut self, at: usize) {
+        self.at = at.min(self.index.shown().len().saturating_sub(1));
+        self.selected = self.row_at(self.at).map(|row| key_of(row));
+    }
+
+    fn step(&mut self, by: isize) {
+        self.select(self.at.saturating_add_signed(by));
+    }
+
+    fn id_at(&self, at: usize) -> Option<RowId> {
+        self.index.shown().get(at).copied()
+    }
+
+    fn row_at(&self, at: usize) -> Option<&Arc<Row>> {
+        self.index.get(self.id_at(at)?)
+    }
+
+    fn current(&self) -> Option<&Arc<Row>> {
+        self.row_at(self.at)
+    }
+
+    /// The columns that are shown: `None` is the namespace.
+    fn columns(&self) -> Vec<Option<usize>> {
+        let namespace = self.resource.namespaced() && self.namespaces.len() != 1;
+        let cells = self.headings.iter().enumerate();
+        let shown = cells.filter(|(_, h)| (self.wide || !h.wide) && !self.hidden.contains(&h.name));
+        let cells = shown.map(|(at, _)| Some(at));
+        namespace.then_some(None).into_iter().chain(cells).collect()
+    }
+
+    fn heading(&self, column: Option<usize>) -> &str {
+        column.map_or("Namespace", |at| &self.headings[at].name)
+    }
+
+    fn empty(&self, cx: &Cx<'_>) -> Empty {
+        let sources = self.sources();
+        let stores: Vec<_> = sources.iter().map(|s| cx.data.get(s)).collect();
+        let trouble = stores.iter().flatten().find_map(|s| s.trouble.clone());
+        match trouble {
+            _ if !self.index.is_empty() => Empty::Filtered(self.index.len()),
+            Some(trouble) => Empty::Trouble(trouble),
+            None if stores.iter().any(|s| s.is_none_or(|s| !s.synced)) => Empty::Syncing,
+            None => Empty::None,
+        }
+    }
+
+    fn on_row(&self, work: impl FnOnce(&Arc<Row>) -> Vec<Do>) -> Vec<Do> {
+        match self.current() {
+            Some(row) => work(row),
+            None => Do::why("there is no row here"),
+        }
+    }
+
+    fn text(&self, what: What) -> Vec<Do> {
+        self.on_row(|row| {
+            let (namespace, name) = row.key();
+            let text = Text::new(self.resource.clone(), namespace, name, what);
+            vec![Do::Open(Box::new(text))]
+        })
+    }
+
+    fn copy(&self, what: &str, text: &str) -> Vec<Do> {
+        vec![
+            Do::Effect(Effect::Copy(text.to_owned())),
+            Do::say(Tone::Info, format!("copied {what} {text}")),
+        ]
+    }
+
+    fn mark(&mut self) -> Vec<Do> {
+        if let Some(key) = self.current().map(|row| key_of(row)) {
+            if !self.marks.remove(&key) {
+                self.marks.insert(key.clone());
+            }
+            self.last_mark = Some(key);
+            self.step(1);
+        }
+        Vec::new()
+    }
+
+    fn mark_range(&mut self) -> Vec<Do> {
+        let from = self.last_mark.as_ref().and_then(|(namespace, name)| {
+            let id = self.index.find(namespace, name)?;
+            self.index.position(id)
+        });
+        let Some(from) = from else {
+            return Do::why("mark a row first (space), then the other end of the range");
+        };
+        for at in from.min(self.at)..=from.max(self.at) {
+            if let Some(row) = self.row_at(at) {
+                self.marks.insert(key_of(row));
+            }
+        }
+        Vec::new()
+    }
+
+    fn owner(&self, cx: &Cx<'_>) -> Vec<Do> {
+        self.on_row(|row| {
+            let owners = relations::owners(&row.object());
+            let Some(owner) = owners.first() else {
+                return Do::why(format!("{} has no owner", row.row.name));
+            };
+            let found = cx
+                .registry
+                .iter()
+                .find(|r| r.kind == owner.kind && r.group == owner.group);
+            match found {
+                Some(resource) => {
+                    let table = Table::new(resource.clone(), &[row.row.namespace.to_string()]);
+                    vec![Do::Open(Box::new(table.selecting(&row.row.namespace, &owner.name)))]
+                }
+                None => Do::why(format!("the server does not serve the owner's kind, {}", owner.kind)),
+            }
+        })
+    }
+
+    fn node(&self, cx: &Cx<'_>) -> Vec<Do> {
+        self.on_row(|row| {
+            let object = row.object();
+            match mizzen_api::view::text(&object, "/spec/nodeName") {
+                "" => Do::why("the Pod is on no node yet"),
+                node => match super::resource("nodes", cx) {
+                    Ok(nodes) => vec![Do::Open(Box::new(Table::new(nodes, &[]).selecting("", node)))],
+                    Err(error) => Do::why(error),
+                },
+            }
+        })
+    }
+
+    fn choose_columns(&self) -> Vec<Do> {
+        let field = |h: &Heading| Field {
+            label: h.name.clone(),
+            value: (!self.hidden.contains(&h.name) && (self.wide || !h.wide)).to_string(),
+            kind: FieldKind::Check,
+        };
+        vec![Do::Ask(Dialog {
+            name: "columns".to_owned(),
+            title: "Columns".to_owned(),
+            lines: vec!["space ticks a column".to_owned()],
+            fields: self.headings.iter().skip(1).map(field).collect(),
+            buttons: vec!["Cancel".to_owned(), "OK".to_owned()],
+            ..Dialog::default()
+        })]
+    }
+
+    fn chose_columns(&mut self, answer: &Answer) {
+        self.wide = true;
+        let hidden = answer.values.iter().filter(|(_, value)| *value != "true");
+        self.hidden = hidden.map(|(label, _)| label.clone()).collect();
+    }
+
+    fn save(&self, cx: &Cx<'_>) -> Vec<Do> {
+        let columns = self.columns();
+        let quoted = |text: &str| match text.contains([',', '"', '\n']) {
+            true => format!("\"{}\"", text.replace('"', "\"\"")),
+            false => text.to_owned(),
+        };
+        let line = |cells: Vec<String>| cells.iter().map(|c| quoted(c)).collect::<Vec<_>>().join(",") + "\n";
+        let mut text = line(columns.iter().map(|c| self.heading(*c).to_uppercase()).collect());
+        for at in 0..self.index.shown().len() {
+            if let Some(row) = self.row_at(at) {
+                text += &line(columns.iter().map(|c| self.cell_text(row, *c, cx.now)).collect());
+            }
+        }
+        let file = format!("{}-{}.csv", self.resource.plural, cx.now.strftime("%Y%m%d-%H%M%S"));
+        vec![Do::Effect(Effect::Save(file.into(), text))]
+    }
+
+    fn cell_text(&self, row: &Row, column: Option<usize>, now: Timestamp) -> String {
+        match column {
+            None => row.row.namespace.to_string(),
+            Some(at) => row.row.text(at, &self.headings[at].name, now),
+        }
+    }
+
+    fn note_delta(&mut self, change: &Change, now: Timestamp) {
+        let (Some(old), Some(new)) = (&change.old, &change.new) else {
+            return;
+        };
+        let mut cells = BTreeMap::new();
+        for (at, (before, after)) in old.row.cells.iter().zip(&new.row.cells).enumerate() {
+            let clock = self
+                .headings
+                .get(at)
+                .is_none_or(|h| matches!(h.name.as_str(), "Age" | "Last Seen" | "Duration"));
+            if clock || before.content == after.content {
+                continue;
+            }
+            let mark = match (before.sort, after.sort) {
+                (Some(a), Some(b)) if a < b => "↑",
+                (Some(a), Some(b)) if a > b => "↓",
+                _ => "Δ",
+            };
+            cells.insert(at, mark);
+        }
+        if !cells.is_empty() {
+            self.deltas.insert(
+                key_of(new),
+                Delta {
+                    until: now + DELTA,
+                    cells,
+                },
+            );
+        }
+    }
+
+    fn move_column(&mut self, by: isize) -> Vec<Do> {
+        let columns = self.columns().len();
+        let at = self.column.map_or(0, |at| at.saturating_add_signed(by));
+        self.column = Some(at.min(columns.saturating_sub(1)));
+        Vec::new()
+    }
+
+    fn digit(&self, act: Act, cx: &Cx<'_>) -> Vec<Do> {
+        let at = act as usize - Act::Namespace0 as usize;
+        match at.checked_sub(1) {
+            None => vec![Do::Use(Vec::new())],
+            Some(at) => match cx.namespaces.get(at) {
+                Some(namespace) => vec![Do::Use(vec![namespace.clone()])],
+                None => Do::why(format!("no namespace is on key {}", at + 1)),
+            },
+        }
+    }
+}
+
+fn key_of(row: &Row) -> Key {
+    let (namespace, name) = row.key();
+    (namespace.to_owned(), name.to_owned())
+}
+
+impl View for Table {
+    fn crumb(&self) -> String {
+        match self.of.as_str() {
+            "" => self.resource.plural.to_string(),
+            of => format!("{} of {of}", self.resource.plural),
+        }
+    }
+
+    fn title(&self, _cx: &Cx<'_>) -> String {
+        let scope = match (self.resource.namespaced(), self.namespaces.join(",")) {
+            (false, _) => String::new(),
+            (true, all) if all.is_empty() => "(all)".to_owned(),
+            (true, some) => format!("({some})"),
+        };
+        let (shown, all) = (self.index.shown().len(), self.index.len());
+        let count = if shown == all {
+            format!("[{all}]")
+        } else {
+            format!("[{shown}/{all}]")
+        };
+        let mut title = format!("{}{scope}{count}", self.resource.plural);
+        for (word, text) in [("", &self.labels), ("of ", &self.of), ("/", &self.filter)] {
+            if !text.is_empty() {
+                title.push_str(&format!(" {word}{text}"));
+            }
+        }
+        if self.faults {
+            title.push_str(" faults");
+        }
+        if !self.marks.is_empty() {
+            title.push_str(&format!(" {} marked", self.marks.len()));
+        }
+        title
+    }
+
+    fn locator(&self) -> Option<String> {
+        let scope = match self.namespaces.join(",") {
+            all if all.is_empty() => "all".to_owned(),
+            some => some,
+        };
+        let filter = if self.filter.is_empty() {
+            String::new()
+        } else {
+            format!(" /{}", self.filter)
+        };
+        let group = if self.resource.group.is_empty() {
+            String::new()
+        } else {
+            format!(".{}", self.resource.group)
+        };
+        let scope = if self.resource.namespaced() {
+            format!(" {scope}")
+        } else {
+            String::new()
+        };
+        Some(format!("{}{group}{scope}{filter}", self.resource.plural))
+    }
+
+    fn contexts(&self) -> Vec<&'static str> {
+        let mut contexts = lead::own_contexts(&self.resource);
+        contexts.push("table");
+        contexts
+    }
+
+    fn sources(&self) -> Vec<Arc<Source>> {
+        let source = |namespace: &str| {
+            let source = Source::of(&self.resource, namespace);
+            Arc::new(source.labelled(&self.labels).with_fields(&self.fields))
+        };
+        match self.resource.namespaced() && !self.namespaces.is_empty() {
+            true => self.namespaces.iter().map(|n| source(n)).collect(),
+            false => vec![source("")],
+        }
+    }
+
+    fn shown(&mut self, cx: &Cx<'_>) -> Vec<Do> {
+        self.rebuild(cx);
+        Vec::new()
+    }
+
+    fn covered(&mut self) {
+        self.index.clear();
+        self.deltas.clear();
+    }
+
+    fn changed(&mut self, source: &Source, changes: &[Change], cx: &Cx<'_>) {
+        let sources = self.sources();
+        if sources.iter().all(|s| **s != *source) {
+            return;
+        }
+        let store = cx.data.get(source);
+        if store.is_some_and(|s| !s.headings.is_empty() && s.headings != self.headings) {
+            return self.rebuild(cx);
+        }
+        let live = store.is_some_and(|s| s.synced);
+        self.deltas.retain(|_, delta| delta.until > cx.now);
+        if !live && changes.len() > 32 {
+            self.index.extend(changes.iter().filter_map(|c| c.new.clone()));
+            return self.follow_selection();
+        }
+        for change in changes {
+            if live {
+                self.note_delta(change, cx.now);
+            }
+            match (&change.new, &change.old) {
+                (Some(new), _) => drop(self.index.put(new.clone())),
+                (None, Some(old)) => {
+                    let (namespace, name) = old.key();
+                    self.index.remove(namespace, name);
+                    self.marks.remove(&key_of(old));
+                }
+                (None, None) => {}
+            }
+        }
+        self.follow_selection();
+    }
+
+    fn draw(&self, cx: &Cx<'_>, frame: &mut Frame<'_>, area: Rect) {
+        draw::draw(self, cx, frame, area);
+    }
+
+    fn act(&mut self, act: Act, cx: &Cx<'_>) -> Option<Vec<Do>> {
+        let page = self.height.get().max(1) as isize;
+        match act {
+            Act::Up => self.step(-1),
+            Act::Down => self.step(1),
+            Act::PageUp => self.step(-page),
+            Act::PageDown => self.step(page),
+            Act::Top => self.select(0),
+            Act::Bottom => self.select(usize::MAX),
+            Act::Left => self.scrolled = self.scrolled.saturating_sub(1),
+            Act::RightColumns => self.scrolled = (self.scrolled + 1).min(self.columns().len().saturating_sub(2)),
+            Act::Wide => {
+                self.wide = !self.wide;
+                self.hidden.clear();
+            }
+            Act::Faults => {
+                self.faults = !self.faults;
+                let filter = self.filter.clone();
+                let _ = self.filter_with(&filter);
+            }
+            Act::MarkClear => self.marks.clear(),
+            Act::Columns => return Some(self.choose_columns()),
+            Act::Enter => return Some(self.on_row(|row| lead::enter(&self.resource, row, cx))),
+            Act::Describe => return Some(self.text(What::Describe)),
+            Act::Yaml => return Some(self.text(What::Yaml)),
+            Act::Decode => {
+                return Some(self.on_row(|row| {
+                    let (namespace, name) = row.key();
+                    let text = Text::new(self.resource.clone(), namespace, name, What::Yaml);
+                    vec![Do::Open(Box::new(text.decoded()))]
+                }));
+            }
+            Act::CopyName => return Some(self.on_row(|row| self.copy("name", &row.row.name))),
+            Act::CopyNamespace if self.resource.namespaced() => {
+                return Some(self.on_row(|row| self.copy("namespace", &row.row.namespace)));
+            }
+            Act::CopyNamespace => return Some(Do::why("objects of this kind have no namespace")),
+            Act::Owner => return Some(self.owner(cx)),
+            Act::Node => return Some(self.node(cx)),
+            Act::Warp if self.resource.namespaced() => {
+                return Some(self.on_row(|row| vec![Do::Use(vec![row.row.namespace.to_string()])]));
+            }
+            Act::Warp => return Some(Do::why("objects of this kind have no namespace")),
+            Act::UseNamespace => {
+                return Some(self.on_row(|row| {
+                    let name = row.row.name.to_string();
+                    vec![Do::say(Tone::Info, format!("namespace {name}")), Do::Use(vec![name])]
+                }));
+            }
+            Act::ReplicaSets => return Some(self.on_row(|row| lead::replica_sets(row, cx))),
+            Act::Mark => return Some(self.mark()),
+            Act::MarkRange => return Some(self.mark_range()),
+            Act::SortName => return Some(self.sort_by("Name")),
+            Act::SortAge => {
+                let seen = self.headings.iter().any(|h| h.name == "Last Seen");
+                return Some(self.sort_by(if seen { "Last Seen" } else { "Age" }));
+            }
+            Act::SortStatus => return Some(self.sort_by("Status")),
+            Act::SortNamespace => return Some(self.sort_by("Namespace")),
+            Act::SortReady => return Some(self.sort_by("Ready")),
+            Act::SortRestarts => return Some(self.sort_by("Restarts")),
+            Act::SortIp => return Some(self.sort_by("IP")),
+            Act::SortCpu => return Some(self.sort_by("CPU")),
+            Act::SortMem => return Some(self.sort_by("Memory")),
+            Act::ColumnLeft => return Some(self.move_column(-1)),
+            Act::ColumnRight => return Some(self.move_column(1)),
+            Act::SortColumn => {
+                let chosen = self.column.and_then(|at| self.columns().get(at).copied());
+                return Some(match chosen {
+                    Some(column) => {
+                        let heading = self.heading(column).to_owned();
+                        self.sort_by(&heading)
+                    }
+                    None => Do::why("choose a column first (shift-left, shift-right, or < and >)"),
+                });
+            }
+            Act::Save => return Some(self.save(cx)),
+            act if (Act::Namespace0..=Act::Namespace9).contains(&act) && self.resource.namespaced() => {
+                return Some(self.digit(act, cx));
+            }
+            _ => return None,
+        }
+        Some(Vec::new())
+    }
+
+    fn mouse(&mut self, mouse: crossterm::event::MouseEvent, area: Rect, cx: &Cx<'_>) -> Vec<Do> {
+        use crossterm::event::{MouseButton, MouseEventKind};
+        match mouse.kind {
+            MouseEventKind::ScrollDown => self.step(3),
+            MouseEventKind::ScrollUp => self.step(-3),
+            MouseEventKind::Down(MouseButton::Left) if mouse.row > area.y && mouse.row < area.bottom() => {
+                let at = self.offset.get() + usize::from(mouse.row - area.y - 1);
+                if at < self.index.shown().len() {
+                    // A click on the selected row goes into it.
+                    if at == self.at && self.selected.is_some() {
+                        return self.on_row(|row| lead::enter(&self.resource, row, cx));
+                    }
+                    self.select(at);
+                }
+            }
+            MouseEventKind::Down(MouseButton::Left) if mouse.row == area.y => {
+                if let Some(column) = draw::column_at(self, mouse.column - area.x, cx) {
+                    let heading = self.heading(column).to_owned();
+                    return self.sort_by(&heading);
+                }
+            }
+            _ => {}
+        }
+        Vec::new()
+    }
+
+    fn reply(&mut self, reply: Reply, _cx: &Cx<'_>) -> Vec<Do> {
+        match reply {
+            Reply::Answered(answer) if answer.dialog == "columns" => self.chose_columns(&answer),
+            Reply::Done(text) => return vec![Do::say(Tone::Good, text)],
+            Reply::Failed(text) => return vec![Do::say(Tone::Bad, text)],
+            _ => {}
+        }
+        Vec::new()
+    }
+
+    fn filter(&self) -> &str {
+        &self.filter
+    }
+
+    fn set_filter(&mut self, text: &str, _cx: &Cx<'_>) -> Result<(), String> {
+        self.filter_with(text)
+    }
+
+    fn set_namespaces(&mut self, namespaces: &[String], _cx: &Cx<'_>) -> bool {
+        if !self.resource.namespaced() {
+            return false;
+        }
+        self.namespaces = namespaces.to_vec();
+        true
+    }
+
+    fn due(&self, cx: &Cx<'_>) -> Option<Timestamp> {
+        let delta = self
+            .deltas
+            .values()
+            .map(|d| d.until)
+            .filter(|until| *until > cx.now)
+            .min();
+        let ages = draw::next_age(self, cx);
+        [delta, ages].into_iter().flatten().min()
+    }
+
+    fn chosen(&self, _cx: &Cx<'_>) -> Option<(Arc<Resource>, Vec<Arc<Row>>)> {
+        let rows: Vec<_> = match self.marks.is_empty() {
+            true => self.current().cloned().into_iter().collect(),
+            false => {
+                let ids = self.marks.iter().filter_map(|(ns, name)| self.index.find(ns, name));
+                ids.filter_map(|id| self.index.get(id).cloned()).collect()
+            }
+        };
+        (!rows.is_empty()).then(|| (self.resource.clone(), rows))
+    }
+
+    fn state(&self) -> Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+}

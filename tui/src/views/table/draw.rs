@@ -1,0 +1,269 @@
+//! Drawing a table: only the rows on screen are formatted.
+
+use jiff::{SignedDuration, Timestamp};
+use mizzen_api::table::Severity;
+use ratatui::Frame;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::{Modifier, Style};
+use ratatui::text::Line;
+use ratatui::widgets::{Paragraph, Wrap};
+use unicode_width::UnicodeWidthStr as _;
+
+use super::{Empty, Table, key_of};
+use crate::data::Row;
+use crate::theme::{Theme, glyph};
+use crate::view::Cx;
+
+/// Widest that one column may be when others want room too.
+const WIDEST: usize = 60;
+/// Room before the first column: mark and glyph.
+const GUTTER: u16 = 2;
+/// Ages below this change every second.
+const FRESH: SignedDuration = SignedDuration::from_mins(10);
+
+/// A column on screen.
+struct Place {
+    column: Option<usize>,
+    x: u16,
+    width: u16,
+}
+
+pub(super) fn draw(table: &Table, cx: &Cx<'_>, frame: &mut Frame<'_>, area: Rect) {
+    let height = usize::from(area.height.saturating_sub(1));
+    table.height.set(height);
+    table.width.set(usize::from(area.width));
+    let shown = table.index.shown().len();
+    let least = (table.at + 1).saturating_sub(height);
+    let offset = table
+        .offset
+        .get()
+        .min(table.at)
+        .max(least)
+        .min(shown.saturating_sub(height.min(shown)));
+    table.offset.set(offset);
+    if shown == 0 {
+        return draw_empty(table, cx, frame, area);
+    }
+    let rows: Vec<&Row> = (offset..(offset + height).min(shown))
+        .filter_map(|at| Some(&**table.row_at(at)?))
+        .collect();
+    let (places, more) = layout(table, cx, &rows, area.width);
+    let buffer = frame.buffer_mut();
+    draw_headings(table, cx.theme, &places, more, buffer, area);
+    for (at, row) in rows.iter().enumerate() {
+        let y = area.y + 1 + at as u16;
+        draw_row(
+            table,
+            cx,
+            row,
+            offset + at == table.at,
+            &places,
+            buffer,
+            Rect { y, height: 1, ..area },
+        );
+    }
+}
+
+/// Where the columns are, and whether some are hidden to the left and to the right.
+fn layout(table: &Table, cx: &Cx<'_>, rows: &[&Row], width: u16) -> (Vec<Place>, (bool, bool)) {
+    let columns = table.columns();
+    // The namespace, where there is one, and the name stay in place.
+    let frozen = columns.iter().take_while(|c| c.is_none()).count() + 1;
+    let need = |column: Option<usize>| {
+        let cells = rows.iter().map(|row| table.cell_text(row, column, cx.now).width());
+        let heading = table.heading(column).width() + 2;
+        cells.max().unwrap_or(0).max(heading).min(WIDEST) as u16
+    };
+    let mut places = Vec::new();
+    let mut x = GUTTER;
+    let mut right = false;
+    let scrolled = table.scrolled.min(columns.len().saturating_sub(frozen));
+    for (at, column) in columns.iter().enumerate() {
+        if at >= frozen && at < frozen + scrolled {
+            continue;
+        }
+        if x >= width {
+            right = true;
+            break;
+        }
+        let wanted = need(*column);
+        right |= x + wanted > width;
+        let given = wanted.min(width - x);
+        places.push(Place {
+            column: *column,
+            x,
+            width: given,
+        });
+        x += wanted + 2;
+    }
+    (places, (scrolled > 0, right))
+}
+
+/// The column whose heading is at a place; the outer `None` is none.
+pub(super) fn column_at(table: &Table, x: u16, cx: &Cx<'_>) -> Option<Option<usize>> {
+    let offset = table.offset.get();
+    let end = (offset + table.height.get()).min(table.index.shown().len());
+    let rows: Vec<&Row> = (offset..end).filter_map(|at| Some(&**table.row_at(at)?)).collect();
+    let (places, _) = layout(table, cx, &rows, table.width.get() as u16);
+    places
+        .iter()
+        .find(|p| x >= p.x && x < p.x + p.width + 2)
+        .map(|p| p.column)
+}
+
+fn draw_headings(
+    table: &Table,
+    theme: &Theme,
+    places: &[Place],
+    (left, right): (bool, bool),
+    buffer: &mut Buffer,
+    area: Rect,
+) {
+    let columns = table.columns();
+    for place in places {
+        let heading = table.heading(place.column);
+        let arrow = match &table.sort {
+            Some(sort) if sort.column.eq_ignore_ascii_case(heading) => {
+                if sort.descending {
+                    "↓"
+                } else {
+                    "↑"
+                }
+            }
+            _ => "",
+        };
+        let chosen = table.column.is_some_and(|at| columns.get(at) == Some(&place.column));
+        let style = if chosen {
+            theme.accent.add_modifier(Modifier::REVERSED)
+        } else {
+            theme.accent
+        };
+        let text = format!("{}{arrow}", heading.to_uppercase());
+        buffer.set_stringn(area.x + place.x, area.y, text, usize::from(place.width), style);
+    }
+    if left {
+        buffer.set_string(area.x, area.y, "‹", theme.warn);
+    }
+    if right && area.width > 0 {
+        buffer.set_string(area.right() - 1, area.y, "›", theme.warn);
+    }
+}
+
+fn draw_row(table: &Table, cx: &Cx<'_>, row: &Row, selected: bool, places: &[Place], buffer: &mut Buffer, area: Rect) {
+    let theme = cx.theme;
+    let severity = row.row.severity();
+    let key = key_of(row);
+    let marked = table.marks.contains(&key);
+    let delta = table.deltas.get(&key).filter(|d| d.until > cx.now);
+    let base = match (marked, cx.stale) {
+        (true, _) => theme.marked,
+        (false, true) => theme.muted.add_modifier(Modifier::DIM),
+        (false, false) if severity == Severity::Muted => theme.done,
+        (false, false) => theme.text,
+    };
+    if selected {
+        buffer.set_style(area, theme.selected);
+    }
+    let (mark, mark_style) = match marked {
+        true => ("✓", theme.marked),
+        false => (glyph(severity), theme.of(severity)),
+    };
+    let over = |style: Style| if selected { style.patch(theme.selected) } else { style };
+    buffer.set_stringn(area.x, area.y, mark, 1, over(mark_style));
+    for place in places {
+        let text = table.cell_text(row, place.column, cx.now);
+        let cell = place.column.and_then(|at| row.row.cells.get(at));
+        let style = match cell.map(|c| c.severity) {
+            Some(severity) if severity > Severity::Muted && !cx.stale && !marked => theme.of(severity),
+            _ => base,
+        };
+        let numeric = place.column.is_some_and(|at| table.headings[at].numeric);
+        let indent = if numeric {
+            usize::from(place.width).saturating_sub(text.width() + 1)
+        } else {
+            0
+        };
+        let x = area.x + place.x + indent as u16;
+        let room = usize::from(place.width).saturating_sub(indent);
+        let (end, _) = buffer.set_stringn(x, area.y, &text, room, over(style));
+        let changed = place.column.and_then(|at| delta?.cells.get(&at));
+        if let Some(mark) = changed
+            && end < area.right()
+        {
+            buffer.set_stringn(end, area.y, mark, 1, over(theme.warn));
+        }
+        if text.width() > room && room > 0 {
+            buffer.set_stringn(x + room as u16 - 1, area.y, "…", 1, over(style));
+        }
+    }
+}
+
+fn draw_empty(table: &Table, cx: &Cx<'_>, frame: &mut Frame<'_>, area: Rect) {
+    let theme = cx.theme;
+    let plural = &table.resource.plural;
+    let scope = match (table.resource.namespaced(), table.namespaces.join(", ")) {
+        (false, _) => String::new(),
+        (true, all) if all.is_empty() => " in any namespace".to_owned(),
+        (true, some) => format!(" in {some}"),
+    };
+    let (text, style) = match table.empty(cx) {
+        Empty::Syncing => (format!("◐ synchronizing {plural}{scope} …"), theme.progress),
+        Empty::Filtered(count) => (
+            format!(
+                "none of {count} {plural} match{} (esc clears the filter)",
+                match (&*table.filter, table.faults) {
+                    ("", _) => " faults-only".to_owned(),
+                    (filter, false) => format!(" /{filter}"),
+                    (filter, true) => format!(" /{filter} with faults-only"),
+                }
+            ),
+            theme.muted,
+        ),
+        Empty::Trouble(trouble) if trouble.code == 403 => (
+            format!(
+                "▲ forbidden: the verb list is missing on {plural}{scope}\n\n{}",
+                trouble.message
+            ),
+            theme.warn,
+        ),
+        Empty::Trouble(trouble) if trouble.code == 401 => (
+            format!("✖ the server refuses the credentials\n\n{}", trouble.message),
+            theme.fail,
+        ),
+        Empty::Trouble(trouble) if trouble.code == 404 => (
+            format!("the server does not serve {plural} (any more)\n\n{}", trouble.message),
+            theme.warn,
+        ),
+        Empty::Trouble(trouble) => (format!("▲ {}, trying again", trouble.message), theme.warn),
+        Empty::None => (format!("there are no {plural}{scope}"), theme.muted),
+    };
+    let lines: Vec<Line<'_>> = text.lines().map(|line| Line::styled(line, style).centered()).collect();
+    let middle = Rect {
+        y: area.y + area.height / 3,
+        height: area.height - area.height / 3,
+        ..area
+    };
+    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: true }), middle);
+}
+
+/// When the next age on screen changes its text.
+pub(super) fn next_age(table: &Table, cx: &Cx<'_>) -> Option<Timestamp> {
+    let clock = table
+        .headings
+        .iter()
+        .position(|h| matches!(h.name.as_str(), "Age" | "Last Seen"))?;
+    let offset = table.offset.get();
+    let end = (offset + table.height.get()).min(table.index.shown().len());
+    let age = |at: usize| {
+        let row = &table.row_at(at)?.row;
+        let age = row.cells.get(clock)?.sort?;
+        Some(age + cx.now.as_second() - row.taken)
+    };
+    let youngest = (offset..end).filter_map(age).min()?;
+    let step = match youngest < FRESH.as_secs() {
+        true => SignedDuration::from_secs(1),
+        false => SignedDuration::from_secs(60 - youngest.rem_euclid(60)),
+    };
+    Some(cx.now + step)
+}
