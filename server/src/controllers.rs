@@ -14,6 +14,7 @@ mod cron_job;
 mod daemon_set;
 mod deployment;
 mod discovery;
+mod disruption;
 mod endpoint_slice;
 mod endpoints;
 mod ephemeral_volume;
@@ -26,6 +27,7 @@ mod namespace;
 mod node_taints;
 mod ownership;
 mod pod_control;
+mod pod_gc;
 pub mod queue;
 mod replicas;
 mod replicaset;
@@ -200,6 +202,18 @@ pub const TABLE: &[Row] = &[
         component: "ephemeral_volume",
         workers: 1,
         build: ephemeral_volume::build,
+    },
+    Row {
+        account: "disruption-controller",
+        component: "controllermanager",
+        workers: 1,
+        build: disruption::build,
+    },
+    Row {
+        account: "pod-garbage-collector",
+        component: "pod-garbage-collector",
+        workers: 1,
+        build: pod_gc::build,
     },
     Row {
         account: "service-account-controller",

@@ -1,6 +1,7 @@
 //! The projections that controllers share.
 
 pub mod batch;
+pub mod policy;
 pub mod sets;
 pub mod storage;
 

@@ -35,6 +35,8 @@ const SETS: Gvr<'static> = Gvr::new("apps", "v1", "replicasets");
 const DEPLOYMENTS: Gvr<'static> = Gvr::new("apps", "v1", "deployments");
 const RBAC: &str = "rbac.authorization.k8s.io";
 
+mod stateful;
+
 struct World {
     rest: Rest,
     plane: ControlPlane,
@@ -189,6 +191,28 @@ impl World {
         let (params, patch) = (PatchParams::default(), Patch::Merge(status));
         let patched = self.rest.patch::<Value>(&NODES, ("", name), "status", &params, &patch);
         patched.await.expect("a node");
+    }
+
+    async fn patch_node(&self, name: &str, patch: Value) {
+        let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+        let patched = self.rest.patch::<Value>(&NODES, ("", name), "", &params, &patch);
+        patched.await.expect("a node");
+    }
+
+    /// Waits for an Event that begins so.
+    async fn until_event(&self, namespace: &str, words: &str) {
+        for _ in 0..1000 {
+            if self
+                .events(namespace)
+                .await
+                .iter()
+                .any(|event| event.starts_with(words))
+            {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no Event {words:?} among {:?}", self.events(namespace).await);
     }
 
     /// Makes bound Pods ready unless their image says otherwise, and removes deleted ones.

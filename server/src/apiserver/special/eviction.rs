@@ -48,9 +48,35 @@ pub(super) async fn evict(call: Arc<Call>, body: Body) -> ApiResult<Response<Bod
     {
         take(&call, &budget, &write_options).await?;
     }
+    if !write_options.dry_run {
+        mark(&call, &write_options).await?;
+    }
     let pods = call.derive(call.resource.clone(), "", call.name());
     delete_one(&pods, call.name(), &options).await?;
     created(&call)
+}
+
+/// Says on the Pod why it goes, for whoever counts failures.
+async fn mark(call: &Call, options: &WriteOptions) -> ApiResult<()> {
+    let pods = call.derive(call.resource.clone(), "status", call.name());
+    let marked = write::change(&pods, call.name(), options, |pod| {
+        let mut pod = pod.clone();
+        let status = pod.entry("status").or_insert_with(|| json!({}));
+        if !status["conditions"].is_array() {
+            status["conditions"] = json!([]);
+        }
+        let conditions = status["conditions"].as_array_mut().expect("just made a list");
+        let is_same = |condition: &Value| condition["type"] == "DisruptionTarget";
+        if !conditions.iter().any(|own| is_same(own) && own["status"] == "True") {
+            conditions.retain(|own| !is_same(own));
+            conditions.push(
+                json!({"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
+                "message": "Eviction API: evicting", "lastTransitionTime": meta::now()}),
+            );
+        }
+        Ok(pod)
+    });
+    marked.await.map(drop)
 }
 
 /// Pods that serve nobody, or go anyhow, are not counted.
