@@ -13,10 +13,12 @@ use mizzen_node::names::DEFAULT_DATA_DIR;
 use mizzen_node::{Agent, AgentConfig, kubelet_api};
 use mizzen_server::apiserver::gates::{self, Gates};
 use mizzen_server::apiserver::listener::Listener;
+use mizzen_server::apiserver::special::CONSOLE;
 use mizzen_server::control_plane::{Config, ControlPlane};
 use mizzen_server::identity::{MASTERS, User};
 use mizzen_server::pki::{self, PeerCertificate, Pki};
-use mizzen_server::scheduler::Scheduler;
+use mizzen_server::scheduler::verdicts::Verdicts;
+use mizzen_server::scheduler::{self, Scheduler};
 use mizzen_server::store::sqlite::{SqliteOptions, SqliteStore};
 use mizzen_server::{bootstrap, controllers};
 use tokio::net::TcpListener;
@@ -75,6 +77,9 @@ pub struct Args {
     /// Do not run the scheduler
     #[arg(long, env = "MIZZEN_DISABLE_SCHEDULER")]
     pub disable_scheduler: bool,
+    /// Flags of the scheduler as upstream spells them; `config=FILE` names a KubeSchedulerConfiguration
+    #[arg(long, env = "MIZZEN_KUBE_SCHEDULER_ARG", value_delimiter = ',')]
+    pub kube_scheduler_arg: Vec<String>,
     /// Do not run the controllers
     #[arg(long, alias = "disable-controller-manager", env = "MIZZEN_DISABLE_CONTROLLERS")]
     pub disable_controllers: bool,
@@ -133,6 +138,18 @@ impl Args {
                 self.service_node_port_range
             )
         })
+    }
+
+    /// How the scheduler decides.
+    fn scheduler(&self) -> Result<scheduler::Configuration> {
+        let mut configuration = scheduler::Configuration::default();
+        for flag in &self.kube_scheduler_arg {
+            match flag.trim_start_matches('-').split_once('=') {
+                Some(("config", file)) => configuration = scheduler::Configuration::read(file.as_ref())?,
+                _ => bail!("--kube-scheduler-arg={flag}: only config=FILE is known"),
+            }
+        }
+        Ok(configuration)
     }
 
     fn service_address(&self, host: u32) -> IpAddr {
@@ -244,7 +261,10 @@ async fn serve(args: Args) -> Result<()> {
     }
     if !args.disable_scheduler {
         let client = plane.client(User::new("system:kube-scheduler", []));
-        components.spawn(Scheduler::new(client, &host).run(stop.child_token()));
+        let verdicts = Arc::<Verdicts>::default();
+        plane.server().compute(CONSOLE, "schedulingverdicts", verdicts.clone());
+        let scheduler = Scheduler::new(client, &host).configured(args.scheduler()?);
+        components.spawn(scheduler.telling(verdicts).run(stop.child_token()));
     }
     if !args.disable_agent {
         let client = plane.client(User::new(format!("system:node:{node_name}"), ["system:nodes"]));

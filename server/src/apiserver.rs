@@ -45,6 +45,7 @@ mod view;
 mod watch;
 pub mod write;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -85,6 +86,7 @@ pub struct ApiServer {
     pub(crate) kubelet_tls: Option<Arc<rustls::ClientConfig>>,
     pub(crate) metrics: Metrics,
     limits: Limits,
+    computed: RwLock<HashMap<(&'static str, &'static str), Arc<dyn special::Computed>>>,
 }
 
 impl std::fmt::Debug for ApiServer {
@@ -106,7 +108,20 @@ impl ApiServer {
             kubelet_tls: parts.kubelet_tls,
             metrics: Metrics::default(),
             limits: Limits::default(),
+            computed: RwLock::default(),
         })
+    }
+
+    /// From now on, the objects of this group and plural are asked of `source`.
+    pub fn compute(&self, group: &'static str, plural: &'static str, source: Arc<dyn special::Computed>) {
+        self.computed.write().insert((group, plural), source);
+    }
+
+    /// Who knows the objects of a resource that is computed.
+    pub(crate) fn computed(&self, group: &str, plural: &str) -> Option<Arc<dyn special::Computed>> {
+        let computed = self.computed.read();
+        let mut known = computed.iter();
+        known.find_map(|(at, source)| (*at == (group, plural)).then(|| source.clone()))
     }
 
     /// The resources that are served now.

@@ -177,7 +177,7 @@ impl<'de> Deserialize<'de> for Labels {
 }
 
 /// A label selector as it stands in specs.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Hash)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LabelSelector {
     match_labels: Labels,
@@ -185,7 +185,7 @@ pub struct LabelSelector {
 }
 
 /// One condition on a key, of labels or of node fields.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Hash)]
 #[serde(default)]
 pub struct Requirement {
     /// Key of the label or path of the field.
@@ -229,6 +229,24 @@ impl LabelSelector {
     /// The labels that must be equal.
     pub fn match_labels(&self) -> &Labels {
         &self.match_labels
+    }
+
+    /// The selector with further conditions.
+    #[must_use]
+    pub fn and(mut self, more: impl IntoIterator<Item = Requirement>) -> Self {
+        self.match_expressions = self.match_expressions.into_iter().chain(more).collect();
+        self
+    }
+
+    /// The selector of what both select.
+    #[must_use]
+    pub fn and_all(self, other: &Self) -> Self {
+        let equal = other.match_labels.iter().map(|(key, value)| Requirement {
+            key: key.into(),
+            operator: "In".into(),
+            values: [value.into()].into(),
+        });
+        self.and(equal.chain(other.match_expressions.iter().cloned()))
     }
 
     /// Whether nothing is asked for: such a selector matches everything.

@@ -3,6 +3,7 @@
 //! A new one is a file with a handler, and a row here.
 
 mod binding;
+mod computed;
 mod eviction;
 mod kubelet;
 mod proxy;
@@ -12,6 +13,7 @@ mod token;
 use std::sync::Arc;
 
 use axum::body::Body;
+pub use computed::Computed;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::{Response, StatusCode};
@@ -61,6 +63,19 @@ const fn review(group: &'static str, plural: &'static str) -> Special {
     }
 }
 
+/// A row of a kind that is computed when it is read.
+const fn computed(group: &'static str, plural: &'static str) -> Special {
+    Special {
+        group,
+        plural,
+        subresource: "",
+        raw: false,
+        handler: |call, _| computed::answer(call).boxed(),
+    }
+}
+
+/// The group of what our consoles read beyond upstream's API.
+pub const CONSOLE: &str = "console.mizzen.io";
 const AUTHENTICATION: &str = "authentication.k8s.io";
 const AUTHORIZATION: &str = "authorization.k8s.io";
 
@@ -85,6 +100,7 @@ const TABLE: &[Special] = &[
     core("serviceaccounts", "token", false, |call, body| {
         token::issue(call, body).boxed()
     }),
+    computed(CONSOLE, "schedulingverdicts"),
     review(AUTHENTICATION, "selfsubjectreviews"),
     review(AUTHENTICATION, "tokenreviews"),
     review(AUTHORIZATION, "localsubjectaccessreviews"),

@@ -1,31 +1,39 @@
-//! The points at which plugins take part in scheduling, and the cycle that calls them.
+//! The points at which plugins take part in scheduling.
 //!
 //! A [`Plugin`] overrides the points it has a say in; all others do nothing. The synchronous points run
-//! inside one scheduling cycle ([`Framework::schedule`]), which does no I/O and, given the same
-//! snapshot and seed, decides the same. Binding happens later, outside.
+//! inside one scheduling cycle ([`cycle::Framework::schedule`]), which does no I/O and, given the same
+//! cluster and search, decides the same. Binding happens later, outside. What a plugin works out once
+//! per Pod it puts into a [`Filter`] or [`Score`], of which the cycle asks node by node.
+
+pub mod cycle;
+pub mod failure;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use mizzen_api::client::rest::Rest;
 
-use super::pod::{Node, Pod};
-use super::snapshot::{NodeInfo, Snapshot};
+use self::cycle::Attempt;
+use self::failure::{Failure, Nomination};
+use super::cluster::{Cluster, NodeInfo};
+use super::node::Node;
+use super::pod::Pod;
+use super::volumes;
+
+pub use self::cycle::Framework;
 
 /// The best score that a plugin gives.
 pub const MAX_SCORE: i64 = 100;
-/// Below this many feasible nodes the search goes on (upstream's minimum).
-const MIN_FEASIBLE: usize = 100;
 
 /// Why something may not go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
     /// Whether removing Pods from the node could not change it.
     pub unresolvable: bool,
-    /// Reasons in upstream's words.
-    pub reasons: Vec<Cow<'static, str>>,
+    /// Reason in upstream's words.
+    pub reason: Cow<'static, str>,
+    /// Further reasons.
+    pub more: Vec<Cow<'static, str>>,
 }
 
 impl Rejection {
@@ -33,7 +41,8 @@ impl Rejection {
     pub fn new(reason: impl Into<Cow<'static, str>>) -> Self {
         Self {
             unresolvable: false,
-            reasons: vec![reason.into()],
+            reason: reason.into(),
+            more: Vec::new(),
         }
     }
 
@@ -41,8 +50,18 @@ impl Rejection {
     pub fn unresolvable(reason: impl Into<Cow<'static, str>>) -> Self {
         Self {
             unresolvable: true,
-            reasons: vec![reason.into()],
+            ..Self::new(reason)
         }
+    }
+
+    /// All reasons.
+    pub fn reasons(&self) -> impl Iterator<Item = &Cow<'static, str>> {
+        std::iter::once(&self.reason).chain(&self.more)
+    }
+
+    /// All reasons as one text.
+    pub fn text(&self) -> String {
+        self.reasons().map(|reason| &**reason).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -58,20 +77,116 @@ pub enum Event<'a> {
         /// After.
         new: &'a Node,
     },
+    /// A node went.
+    NodeRemoved(&'a Node),
+    /// A Pod was bound, or counts in another way.
+    PodPlaced(&'a Pod),
     /// A Pod left its node.
     PodRemoved(&'a Pod),
+    /// A namespace has other labels.
+    NamespaceChanged,
+    /// A claim came or changed.
+    ClaimChanged(&'a volumes::Claim),
+    /// A PersistentVolume, StorageClass or CSINode came or changed.
+    StorageChanged,
     /// The waiting Pod itself was changed.
     Updated,
 }
 
-impl<'a> Event<'a> {
-    /// The node that came or changed.
-    pub fn node(&self) -> Option<&'a Node> {
+impl Event<'_> {
+    /// The node that came or changed into something else.
+    pub fn node(&self) -> Option<&Node> {
         match self {
             Self::NodeAdded(node) | Self::NodeChanged { new: node, .. } => Some(node),
-            Self::PodRemoved(_) | Self::Updated => None,
+            _ => None,
         }
     }
+
+    /// A bit for the kind of event.
+    pub const fn bit(&self) -> u16 {
+        match self {
+            Self::NodeAdded(_) => NODE_ADDED,
+            Self::NodeChanged { .. } => NODE_CHANGED,
+            Self::NodeRemoved(_) => NODE_REMOVED,
+            Self::PodPlaced(_) => POD_PLACED,
+            Self::PodRemoved(_) => POD_REMOVED,
+            Self::NamespaceChanged => NAMESPACE_CHANGED,
+            Self::ClaimChanged(_) => CLAIM_CHANGED,
+            Self::StorageChanged => STORAGE_CHANGED,
+            Self::Updated => UPDATED,
+        }
+    }
+}
+
+/// See [`Event::NodeAdded`].
+pub const NODE_ADDED: u16 = 1;
+/// See [`Event::NodeChanged`].
+pub const NODE_CHANGED: u16 = 1 << 1;
+/// See [`Event::NodeRemoved`].
+pub const NODE_REMOVED: u16 = 1 << 2;
+/// See [`Event::PodPlaced`].
+pub const POD_PLACED: u16 = 1 << 3;
+/// See [`Event::PodRemoved`].
+pub const POD_REMOVED: u16 = 1 << 4;
+/// See [`Event::NamespaceChanged`].
+pub const NAMESPACE_CHANGED: u16 = 1 << 5;
+/// See [`Event::ClaimChanged`].
+pub const CLAIM_CHANGED: u16 = 1 << 6;
+/// See [`Event::StorageChanged`].
+pub const STORAGE_CHANGED: u16 = 1 << 7;
+/// See [`Event::Updated`].
+pub const UPDATED: u16 = 1 << 8;
+/// Nodes that come or become others.
+pub const NODES: u16 = NODE_ADDED | NODE_CHANGED;
+
+/// What one cycle is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Cycle<'a> {
+    /// The Pod that wants a node.
+    pub pod: &'a Pod,
+    /// What there is.
+    pub cluster: &'a Cluster,
+}
+
+/// How a plugin takes part in filtering for a Pod.
+pub enum Prepared<'a> {
+    /// Not at all.
+    Skip,
+    /// By [`Plugin::filter`].
+    Plain,
+    /// By what it worked out.
+    State(Box<dyn Filter<'a> + 'a>),
+}
+
+/// How a plugin takes part in scoring for a Pod.
+pub enum Scored<'a> {
+    /// Not at all.
+    Skip,
+    /// By [`Plugin::score`].
+    Plain,
+    /// By what it worked out.
+    State(Box<dyn Score + 'a>),
+}
+
+/// What a plugin worked out to filter by. It can be asked what if Pods came or went.
+pub trait Filter<'a> {
+    /// Whether the Pod can run on the node.
+    fn check(&self, cycle: Cycle<'a>, info: &NodeInfo) -> Result<(), Rejection>;
+
+    /// Suppose a Pod came to (or left) a node.
+    fn suppose(&mut self, _cluster: &Cluster, _change: &super::cluster::PodChange) {}
+
+    /// A copy to suppose with.
+    fn fork(&self) -> Box<dyn Filter<'a> + 'a>;
+}
+
+/// What a plugin worked out to score by.
+pub trait Score {
+    /// How good the node is for the Pod.
+    fn score(&self, info: &NodeInfo) -> i64;
+
+    /// Brings scores of all nodes into 0 to [`MAX_SCORE`].
+    fn normalize(&self, _slots: &[usize], _scores: &mut [i64]) {}
 }
 
 /// A plugin. Names and points are upstream's.
@@ -80,7 +195,7 @@ pub trait Plugin: Send + Sync {
     /// Name.
     fn name(&self) -> &'static str;
 
-    /// How much its scores count; zero for plugins that do not score.
+    /// How much its scores count unless configured; zero for plugins that do not score.
     fn weight(&self) -> i64 {
         0
     }
@@ -95,28 +210,33 @@ pub trait Plugin: Send + Sync {
         Ok(())
     }
 
-    /// PreFilter: whether the Pod can be scheduled anywhere, before nodes are looked at.
-    fn pre_filter(&self, _pod: &Pod, _snapshot: &Snapshot) -> Result<(), Rejection> {
-        Ok(())
+    /// PreFilter: whether the Pod can be scheduled anywhere, and what there is to check on nodes.
+    fn prepare<'a>(&'a self, _cycle: Cycle<'a>) -> Result<Prepared<'a>, Rejection> {
+        Ok(Prepared::Skip)
     }
 
-    /// Filter: whether the Pod can run on the node.
-    fn filter(&self, _pod: &Pod, _info: &NodeInfo, _node: &Node) -> Result<(), Rejection> {
-        Ok(())
-    }
-
-    /// PostFilter: what can be done when no node was found, as words for the message.
-    fn post_filter(&self, _pod: &Pod, _failure: &Failure) -> Option<String> {
+    /// PreFilter: the slots of the only nodes worth looking at, if few are.
+    fn narrow(&self, _cycle: Cycle<'_>) -> Option<Vec<usize>> {
         None
     }
 
-    /// PreScore: whether [`Plugin::score`] has anything to say about this Pod.
-    fn scores(&self, _pod: &Pod) -> bool {
-        self.weight() != 0
+    /// Filter: whether the Pod can run on the node.
+    fn filter(&self, _cycle: Cycle<'_>, _info: &NodeInfo) -> Result<(), Rejection> {
+        Ok(())
+    }
+
+    /// PostFilter: what can be done when no node was found.
+    fn post_filter(&self, _attempt: &Attempt<'_>, _failure: &Failure) -> Option<After> {
+        None
+    }
+
+    /// PreScore: whether and how the plugin scores the nodes in these slots.
+    fn prepare_scores<'a>(&'a self, _cycle: Cycle<'a>, _slots: &[usize]) -> Scored<'a> {
+        Scored::Skip
     }
 
     /// Score: how good the node is for the Pod.
-    fn score(&self, _pod: &Pod, _info: &NodeInfo, _node: &Node) -> i64 {
+    fn score(&self, _cycle: Cycle<'_>, _info: &NodeInfo) -> i64 {
         0
     }
 
@@ -124,7 +244,7 @@ pub trait Plugin: Send + Sync {
     fn normalize(&self, _scores: &mut [i64]) {}
 
     /// Reserve: takes what the Pod needs on the node; undone by [`Plugin::unreserve`].
-    fn reserve(&self, _pod: &Pod, _node: &str) -> Result<(), Rejection> {
+    fn reserve(&self, _cycle: Cycle<'_>, _info: &NodeInfo) -> Result<(), Rejection> {
         Ok(())
     }
 
@@ -137,7 +257,7 @@ pub trait Plugin: Send + Sync {
     }
 
     /// PreBind: what has to be done before binding.
-    async fn pre_bind(&self, _rest: &Rest, _pod: &Pod, _node: &str) -> Result<(), kube::Error> {
+    async fn pre_bind(&self, _rest: &Rest, _pod: &Pod, _node: &str) -> Result<(), String> {
         Ok(())
     }
 
@@ -149,252 +269,29 @@ pub trait Plugin: Send + Sync {
     /// PostBind: told when the Pod is bound.
     fn post_bind(&self, _pod: &Pod, _node: &str) {}
 
-    /// Whether an event may change this plugin's rejection of the Pod.
+    /// Told of everything that happens, for what the binding cycle waits for.
+    fn observe(&self, _event: &Event<'_>) {}
+
+    /// Kinds of events that may change a rejection of this plugin, as bits.
+    fn events(&self) -> u16 {
+        NODES | UPDATED
+    }
+
+    /// Whether an event of these kinds may change this plugin's rejection of the Pod.
     fn may_help(&self, _pod: &Pod, _event: &Event<'_>) -> bool {
         true
     }
 }
 
-/// Why no node was found.
-#[derive(Debug, Default)]
-pub struct Failure {
-    /// How many nodes there are.
-    pub nodes: usize,
-    /// How many nodes were rejected for good, and how many for what other Pods take.
-    pub unresolvable: usize,
-    /// See `unresolvable`.
-    pub resolvable: usize,
-    /// How often each reason was given.
-    pub reasons: BTreeMap<Cow<'static, str>, usize>,
-    /// Plugins that rejected.
-    pub plugins: Vec<&'static str>,
-    /// What PostFilter said.
-    pub after: String,
-}
-
-impl Failure {
-    /// The failure of a Pod that one plugin rejected after a node was chosen.
-    pub fn of(plugin: &'static str, rejection: Rejection, nodes: usize) -> Self {
-        let mut failure = Self {
-            nodes,
-            ..Self::default()
-        };
-        failure.count(plugin, rejection);
-        failure
-    }
-
-    fn count(&mut self, plugin: &'static str, rejection: Rejection) {
-        match rejection.unresolvable {
-            true => self.unresolvable += 1,
-            false => self.resolvable += 1,
-        }
-        for reason in rejection.reasons {
-            *self.reasons.entry(reason).or_default() += 1;
-        }
-        if !self.plugins.contains(&plugin) {
-            self.plugins.push(plugin);
-        }
-    }
-}
-
-/// How upstream tells of nodes and counted reasons: counts first, sorted as text.
-pub fn verdict<'a>(nodes: usize, reasons: impl IntoIterator<Item = (&'a str, usize)>) -> String {
-    let counted = reasons.into_iter().filter(|(_, count)| *count > 0);
-    let mut words: Vec<String> = counted.map(|(reason, count)| format!("{count} {reason}")).collect();
-    words.sort();
-    match words.is_empty() {
-        true => format!("0/{nodes} nodes are available"),
-        false => format!("0/{nodes} nodes are available: {}.", words.join(", ")),
-    }
-}
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.nodes == 0 {
-            return f.write_str("no nodes available to schedule pods");
-        }
-        let reasons = self.reasons.iter().map(|(reason, count)| (&**reason, *count));
-        f.write_str(&verdict(self.nodes, reasons))?;
-        if !self.after.is_empty() {
-            write!(f, " {}", self.after)?;
-        }
-        Ok(())
-    }
-}
-
-/// The plugins in order, and what the cycle remembers between Pods. Clones share the plugins.
-#[derive(Clone)]
-pub struct Framework {
-    plugins: Arc<[Box<dyn Plugin>]>,
-    /// Where the next search starts, so that all nodes get their turn.
-    start: usize,
-    /// State of the generator that chooses among equals.
-    random: u64,
-}
-
-impl std::fmt::Debug for Framework {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let names: Vec<_> = self.plugins.iter().map(|plugin| plugin.name()).collect();
-        f.debug_struct("Framework")
-            .field("plugins", &names)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Framework {
-    /// A framework of these plugins; the seed decides among equally good nodes.
-    pub fn new(plugins: Vec<Box<dyn Plugin>>, seed: u64) -> Self {
-        Self {
-            plugins: plugins.into(),
-            start: 0,
-            random: seed | 1,
-        }
-    }
-
-    /// All plugins in order.
-    pub fn plugins(&self) -> impl Iterator<Item = &dyn Plugin> {
-        self.plugins.iter().map(|plugin| &**plugin)
-    }
-
-    /// The first plugin that holds the Pod back, if any.
-    pub fn held_back(&self, pod: &Pod) -> Option<&'static str> {
-        let plugin = self.plugins.iter().find(|plugin| plugin.pre_enqueue(pod).is_err());
-        plugin.map(|plugin| plugin.name())
-    }
-
-    /// What the queue sorts by.
-    pub fn queue_key(&self, pod: &Pod) -> i64 {
-        self.plugins
-            .iter()
-            .find_map(|plugin| plugin.queue_key(pod))
-            .unwrap_or(0)
-    }
-
-    /// Whether an event may change the rejection by any of these plugins.
-    pub fn may_help(&self, rejected_by: &[&'static str], pod: &Pod, event: &Event<'_>) -> bool {
-        let concerned = self
-            .plugins
-            .iter()
-            .filter(|plugin| rejected_by.contains(&plugin.name()));
-        rejected_by.is_empty() || concerned.into_iter().any(|plugin| plugin.may_help(pod, event))
-    }
-
-    /// Chooses a node for the Pod.
-    pub fn schedule(&mut self, pod: &Pod, snapshot: &Snapshot) -> Result<Box<str>, Failure> {
-        let feasible = self.feasible(pod, snapshot)?;
-        let best = match feasible.as_slice() {
-            [only] => *only,
-            several => self.best(pod, snapshot, several),
-        };
-        Ok(snapshot.at(best).0.into())
-    }
-
-    /// Has every plugin take what the Pod needs on the node; all or nothing.
-    pub fn reserve(&self, pod: &Pod, node: &str) -> Result<(), (&'static str, Rejection)> {
-        for plugin in &*self.plugins {
-            if let Err(rejection) = plugin.reserve(pod, node) {
-                self.unreserve(pod, node);
-                return Err((plugin.name(), rejection));
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives back what was reserved, in reverse order.
-    pub fn unreserve(&self, pod: &Pod, node: &str) {
-        self.plugins.iter().rev().for_each(|plugin| plugin.unreserve(pod, node));
-    }
-
-    /// Positions of nodes that pass all filters, up to as many as are worth comparing.
-    fn feasible(&mut self, pod: &Pod, snapshot: &Snapshot) -> Result<Vec<usize>, Failure> {
-        let mut failure = Failure {
-            nodes: snapshot.len(),
-            ..Failure::default()
-        };
-        if snapshot.is_empty() {
-            return Err(failure);
-        }
-        for plugin in &*self.plugins {
-            if let Err(rejection) = plugin.pre_filter(pod, snapshot) {
-                for _ in 0..snapshot.len() {
-                    failure.count(plugin.name(), rejection.clone());
-                }
-                return Err(self.after(pod, failure));
-            }
-        }
-        let enough = enough(snapshot.len());
-        let mut feasible = Vec::new();
-        let mut seen = 0;
-        while seen < snapshot.len() && feasible.len() < enough {
-            let position = (self.start + seen) % snapshot.len();
-            seen += 1;
-            match self.filter(pod, snapshot, position) {
-                Ok(()) => feasible.push(position),
-                Err((plugin, rejection)) => failure.count(plugin, rejection),
-            }
-        }
-        self.start = (self.start + seen) % snapshot.len();
-        match feasible.is_empty() {
-            true => Err(self.after(pod, failure)),
-            false => Ok(feasible),
-        }
-    }
-
-    fn filter(&self, pod: &Pod, snapshot: &Snapshot, position: usize) -> Result<(), (&'static str, Rejection)> {
-        let (_, info, node) = snapshot.at(position);
-        for plugin in &*self.plugins {
-            let passed = plugin.filter(pod, info, node);
-            passed.map_err(|rejection| (plugin.name(), rejection))?;
-        }
-        Ok(())
-    }
-
-    fn after(&self, pod: &Pod, mut failure: Failure) -> Failure {
-        let words: Vec<String> = self
-            .plugins
-            .iter()
-            .filter_map(|plugin| plugin.post_filter(pod, &failure))
-            .collect();
-        failure.after = words.join(", ");
-        failure
-    }
-
-    fn best(&mut self, pod: &Pod, snapshot: &Snapshot, feasible: &[usize]) -> usize {
-        let mut totals = vec![0; feasible.len()];
-        let mut scores = vec![0; feasible.len()];
-        for plugin in self.plugins.iter().filter(|plugin| plugin.scores(pod)) {
-            for (score, position) in scores.iter_mut().zip(feasible) {
-                let (_, info, node) = snapshot.at(*position);
-                *score = plugin.score(pod, info, node);
-            }
-            plugin.normalize(&mut scores);
-            for (total, score) in totals.iter_mut().zip(&scores) {
-                debug_assert!((0..=MAX_SCORE).contains(score), "{} scored {score}", plugin.name());
-                *total += score * plugin.weight();
-            }
-        }
-        self.choose(feasible, &totals)
-    }
-
-    /// One of the best at random: otherwise ties would pile Pods on the first node.
-    fn choose(&mut self, feasible: &[usize], totals: &[i64]) -> usize {
-        let top = totals.iter().max().copied().unwrap_or(0);
-        let ties: Vec<usize> = (0..totals.len()).filter(|at| totals[*at] == top).collect();
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        let pick = usize::try_from(self.random % ties.len() as u64).unwrap_or(0);
-        feasible[ties[pick]]
-    }
-}
-
-/// How many feasible nodes are worth comparing: fewer, relatively, the more there are.
-fn enough(nodes: usize) -> usize {
-    if nodes < MIN_FEASIBLE {
-        return nodes;
-    }
-    let percent = 50usize.saturating_sub(nodes / 125).max(5);
-    (nodes * percent / 100).max(MIN_FEASIBLE)
+/// What PostFilter came to.
+#[derive(Debug)]
+pub struct After {
+    /// Words for the message; empty when it found a way.
+    pub words: String,
+    /// The way.
+    pub nomination: Option<Nomination>,
+    /// Whether room that is being made for the Pod already still helps it.
+    pub keep_nomination: bool,
 }
 
 /// Scales scores so that the highest becomes [`MAX_SCORE`]; `reverse` makes the highest the worst.

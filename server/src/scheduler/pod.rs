@@ -1,92 +1,15 @@
-//! Pods and Nodes as the scheduler keeps them: read once, with requests already summed.
+//! Pods as the scheduler keeps them: read once, with requests already summed.
 
 use std::collections::BTreeMap;
 
-use mizzen_api::quantity::Quantity;
+use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::projection::{Labels, Meta, Requirement, projection};
-
-/// What a container without a request is taken to use when nodes are scored.
-const DEFAULT_MILLI_CPU: i64 = 100;
-const DEFAULT_MEMORY: i64 = 200 * 1024 * 1024;
-
-/// Amounts of resources.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Resources {
-    /// Thousandths of a core.
-    pub milli_cpu: i64,
-    /// Bytes.
-    pub memory: i64,
-    /// Bytes of node-local storage.
-    pub ephemeral_storage: i64,
-    /// Anything else, sorted by name.
-    pub extended: Vec<(Box<str>, i64)>,
-}
-
-impl Resources {
-    fn read(quantities: &BTreeMap<Box<str>, Box<str>>) -> Self {
-        let mut resources = Self::default();
-        for (name, text) in quantities {
-            let Ok(quantity) = text.parse::<Quantity>() else {
-                continue;
-            };
-            match &**name {
-                "cpu" => resources.milli_cpu = quantity.millis(),
-                "memory" => resources.memory = quantity.value(),
-                "ephemeral-storage" => resources.ephemeral_storage = quantity.value(),
-                "pods" => {}
-                _ => resources.extended.push((name.clone(), quantity.value())),
-            }
-        }
-        resources
-    }
-
-    /// Amount of an extended resource.
-    pub fn extended(&self, name: &str) -> i64 {
-        match self.extended.binary_search_by(|(n, _)| (**n).cmp(name)) {
-            Ok(at) => self.extended[at].1,
-            Err(_) => 0,
-        }
-    }
-
-    fn merge(&mut self, other: &Self, combine: fn(i64, i64) -> i64) {
-        self.milli_cpu = combine(self.milli_cpu, other.milli_cpu);
-        self.memory = combine(self.memory, other.memory);
-        self.ephemeral_storage = combine(self.ephemeral_storage, other.ephemeral_storage);
-        for (name, amount) in &other.extended {
-            match self.extended.binary_search_by(|(n, _)| n.cmp(name)) {
-                Ok(at) => self.extended[at].1 = combine(self.extended[at].1, *amount),
-                Err(at) => self.extended.insert(at, (name.clone(), combine(0, *amount))),
-            }
-        }
-    }
-
-    /// Adds.
-    pub fn add(&mut self, other: &Self) {
-        self.merge(other, |a, b| a + b);
-    }
-
-    /// Takes away.
-    pub fn subtract(&mut self, other: &Self) {
-        self.merge(other, |a, b| a - b);
-    }
-
-    /// Raises every amount to at least the other's.
-    fn raise(&mut self, other: &Self) {
-        self.merge(other, i64::max);
-    }
-
-    /// The same with defaults where nothing is asked of processor or memory.
-    fn or_default(&self) -> Self {
-        let or = |amount, default| if amount == 0 { default } else { amount };
-        Self {
-            milli_cpu: or(self.milli_cpu, DEFAULT_MILLI_CPU),
-            memory: or(self.memory, DEFAULT_MEMORY),
-            ..Self::default()
-        }
-    }
-}
+use super::affinity::{PodAffinities, PodAffinityForm, SpreadConstraint, SpreadForm};
+use super::node::Node;
+pub use super::node::Taint;
+use super::resources::Resources;
+use crate::projection::{Labels, Meta, Requirement};
 
 /// A Pod as the scheduler sees it.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -114,8 +37,22 @@ pub struct Pod {
     pub node_selector: Labels,
     /// Nodes that it requires or prefers.
     pub node_affinity: Option<Box<NodeAffinity>>,
+    /// Pods that it wants or does not want near.
+    pub affinities: Option<Box<PodAffinities>>,
+    /// How Pods like it are to be spread.
+    pub spread: Box<[SpreadConstraint]>,
     /// Taints that it bears.
     pub tolerations: Box<[Toleration]>,
+    /// Images of its containers, those that start it included.
+    pub images: Box<[Box<str>]>,
+    /// PersistentVolumeClaims that it mounts.
+    pub claims: Box<[Claim]>,
+    /// Node on which room is being made for it.
+    pub nominated: Box<str>,
+    /// When its node took it up.
+    pub start_time: Option<Timestamp>,
+    /// Whether it was told to go for a more important Pod.
+    pub preempted: bool,
     /// `Succeeded`, `Failed`: no longer uses anything.
     pub finished: bool,
     /// Reason and message that it was last told, when it could not be scheduled.
@@ -134,6 +71,35 @@ impl mizzen_api::client::reflector::Projection for Pod {
     }
 }
 
+impl Pod {
+    /// Whether it has a say in where other Pods go, or others in where it goes.
+    pub fn has_affinity(&self) -> bool {
+        self.affinities.is_some()
+    }
+
+    /// Whether both count alike on a node: what differs otherwise is status.
+    pub fn counts_as(&self, other: &Self) -> bool {
+        self.metadata.labels == other.metadata.labels
+            && self.metadata.is_deleting() == other.metadata.is_deleting()
+            && self.requests == other.requests
+            && self.preempted == other.preempted
+    }
+
+    /// Whether a taint is borne.
+    pub fn tolerates(&self, taint: &Taint) -> bool {
+        self.tolerations.iter().any(|toleration| toleration.tolerates(taint))
+    }
+}
+
+/// A claim that a Pod mounts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Name of the PersistentVolumeClaim.
+    pub name: Box<str>,
+    /// Whether it is made for the Pod and goes with it.
+    pub ephemeral: bool,
+}
+
 /// A port taken on the node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -149,7 +115,7 @@ pub struct HostPort {
 }
 
 /// Nodes that a Pod requires or prefers.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Hash, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NodeAffinity {
     /// The node must match one of these terms.
@@ -161,7 +127,7 @@ pub struct NodeAffinity {
 }
 
 /// Alternatives.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Hash, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NodeSelector {
     /// One of them must match.
@@ -169,7 +135,7 @@ pub struct NodeSelector {
 }
 
 /// Conditions that must all hold.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Hash, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NodeSelectorTerm {
     /// Of labels.
@@ -198,7 +164,7 @@ impl NodeSelectorTerm {
 }
 
 /// A term with its weight.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Hash, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct PreferredTerm {
     /// 1 to 100.
@@ -208,7 +174,7 @@ pub struct PreferredTerm {
 }
 
 /// A taint that a Pod bears.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Hash, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Toleration {
     key: Box<str>,
@@ -241,18 +207,6 @@ impl Toleration {
     }
 }
 
-/// A taint of a node.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(default)]
-pub struct Taint {
-    /// Key.
-    pub key: Box<str>,
-    /// Value.
-    pub value: Box<str>,
-    /// `NoSchedule`, `PreferNoSchedule`, `NoExecute`.
-    pub effect: Box<str>,
-}
-
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct PodForm {
@@ -276,13 +230,30 @@ struct SpecForm {
     node_selector: Labels,
     affinity: AffinityForm,
     tolerations: Box<[Toleration]>,
-    host_network: bool,
+    topology_spread_constraints: Vec<SpreadForm>,
+    volumes: Vec<VolumeForm>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct AffinityForm {
     node_affinity: Option<Box<NodeAffinity>>,
+    pod_affinity: PodAffinityForm,
+    pod_anti_affinity: PodAffinityForm,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct VolumeForm {
+    name: Box<str>,
+    persistent_volume_claim: Option<ClaimForm>,
+    ephemeral: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ClaimForm {
+    claim_name: Box<str>,
 }
 
 #[derive(Default, Deserialize)]
@@ -294,6 +265,7 @@ struct NameForm {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct ContainerForm {
+    image: Box<str>,
     resources: ResourcesForm,
     ports: Vec<HostPort>,
     restart_policy: Option<Box<str>>,
@@ -312,9 +284,11 @@ struct ResourcesForm {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 struct StatusForm {
     phase: Box<str>,
+    nominated_node_name: Box<str>,
+    start_time: Option<Timestamp>,
     conditions: Vec<ConditionForm>,
 }
 
@@ -331,6 +305,10 @@ struct ConditionForm {
 impl From<PodForm> for Pod {
     fn from(form: PodForm) -> Self {
         let spec = form.spec;
+        let preempted =
+            form.status.conditions.iter().any(|c| {
+                &*c.kind == "DisruptionTarget" && &*c.status == "True" && &*c.reason == "PreemptionByScheduler"
+            });
         let verdict = form.status.conditions.into_iter().find(|c| &*c.kind == "PodScheduled");
         let ports = spec
             .containers
@@ -340,6 +318,17 @@ impl From<PodForm> for Pod {
             requests: total(&spec, |r| r),
             scored: total(&spec, |r| r.or_default()),
             host_ports: ports.flat_map(|c| &c.ports).filter(|p| p.port > 0).cloned().collect(),
+            images: all(&spec).map(|c| image_name(&c.image)).collect(),
+            affinities: PodAffinities::new(
+                &form.metadata,
+                spec.affinity.pod_affinity,
+                spec.affinity.pod_anti_affinity,
+            ),
+            spread: SpreadForm::all(spec.topology_spread_constraints, &form.metadata),
+            claims: claims(&spec.volumes, &form.metadata.name),
+            nominated: form.status.nominated_node_name,
+            start_time: form.status.start_time,
+            preempted,
             metadata: form.metadata,
             node_name: spec.node_name,
             scheduler_name: spec.scheduler_name,
@@ -355,6 +344,33 @@ impl From<PodForm> for Pod {
                 .map(|c| Box::new((c.reason, c.message))),
         }
     }
+}
+
+fn all(spec: &SpecForm) -> impl Iterator<Item = &ContainerForm> {
+    spec.init_containers.iter().chain(&spec.containers)
+}
+
+/// The name under which nodes list an image: with a tag.
+fn image_name(image: &str) -> Box<str> {
+    match image.rfind(':') <= image.rfind('/') {
+        true => format!("{image}:latest").into(),
+        false => image.into(),
+    }
+}
+
+fn claims(volumes: &[VolumeForm], pod: &str) -> Box<[Claim]> {
+    let claim = |volume: &VolumeForm| match (&volume.persistent_volume_claim, &volume.ephemeral) {
+        (Some(claim), _) => Some(Claim {
+            name: claim.claim_name.clone(),
+            ephemeral: false,
+        }),
+        (None, Some(_)) => Some(Claim {
+            name: format!("{pod}-{}", volume.name).into(),
+            ephemeral: true,
+        }),
+        (None, None) => None,
+    };
+    volumes.iter().filter_map(claim).collect()
 }
 
 /// What a Pod needs at its most: its containers and sidecars together, or any init container with the
@@ -389,57 +405,6 @@ fn total(spec: &SpecForm, of: impl Fn(Resources) -> Resources) -> Resources {
     }
     running.add(&Resources::read(&spec.overhead));
     running
-}
-
-/// A Node as the scheduler sees it.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(from = "NodeForm")]
-pub struct Node {
-    /// Metadata.
-    pub metadata: Meta,
-    /// Whether it was cordoned.
-    pub unschedulable: bool,
-    /// Its taints.
-    pub taints: Box<[Taint]>,
-    /// What Pods may use of it.
-    pub allocatable: Resources,
-    /// How many Pods it takes.
-    pub max_pods: i64,
-}
-projection!(Node, "", "v1", "nodes");
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct NodeForm {
-    metadata: Meta,
-    spec: NodeSpecForm,
-    status: NodeStatusForm,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct NodeSpecForm {
-    unschedulable: bool,
-    taints: Box<[Taint]>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct NodeStatusForm {
-    allocatable: BTreeMap<Box<str>, Box<str>>,
-}
-
-impl From<NodeForm> for Node {
-    fn from(form: NodeForm) -> Self {
-        let pods = form.status.allocatable.get("pods");
-        Self {
-            metadata: form.metadata,
-            unschedulable: form.spec.unschedulable,
-            taints: form.spec.taints,
-            max_pods: pods.and_then(|p| p.parse::<Quantity>().ok()).map_or(0, Quantity::value),
-            allocatable: Resources::read(&form.status.allocatable),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::framework::{Event, Framework};
+use super::framework::Event;
 use super::pod::Pod;
+use super::profiles::Profiles;
 
-/// Shortest and longest pause between attempts (upstream's).
-const BACKOFF: Duration = Duration::from_secs(1);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
+/// Shortest and longest pause between attempts, unless configured (upstream's).
+pub const BACKOFF: Duration = Duration::from_secs(1);
+/// See [`BACKOFF`].
+pub const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 /// How long a Pod is unschedulable before it is tried without any reason.
 const PATIENCE: Duration = Duration::from_mins(5);
 
@@ -39,17 +41,29 @@ struct Waiting {
     /// When the backoff after the last attempt ends.
     ready_at: Instant,
     rejected_by: Vec<&'static str>,
+    /// Kinds of events that may help, as bits.
+    events: u16,
     sequence: u64,
 }
 
 /// The queue.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Queue {
+    /// Shortest and longest pause between attempts.
+    pauses: (Duration, Duration),
     pods: HashMap<Box<str>, Waiting>,
     active: BTreeSet<(Reverse<i64>, u64, Box<str>)>,
     backoff: BTreeSet<(Instant, u64, Box<str>)>,
     unschedulable: BTreeSet<(Instant, u64, Box<str>)>,
     sequence: u64,
+    /// By kind of event: how many unschedulable Pods it may help.
+    hopes: [usize; 16],
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self::new(BACKOFF, LONGEST_BACKOFF)
+    }
 }
 
 /// How many Pods wait where.
@@ -64,10 +78,23 @@ pub struct Depth {
 }
 
 impl Queue {
+    /// An empty queue with these pauses between attempts.
+    pub fn new(shortest: Duration, longest: Duration) -> Self {
+        Self {
+            pauses: (shortest, longest),
+            pods: HashMap::new(),
+            active: BTreeSet::new(),
+            backoff: BTreeSet::new(),
+            unschedulable: BTreeSet::new(),
+            sequence: 0,
+            hopes: [0; 16],
+        }
+    }
+
     /// A Pod without a node came or changed.
-    pub fn set(&mut self, pod: Arc<Pod>, framework: &Framework, now: Instant) {
+    pub fn set(&mut self, pod: Arc<Pod>, profiles: &Profiles, now: Instant) {
         let uid = pod.metadata.uid.clone();
-        let gated = framework.held_back(&pod).is_some();
+        let gated = profiles.of(&pod).held_back(&pod).is_some();
         let Some(waiting) = self.pods.get_mut(&uid) else {
             self.sequence += 1;
             let waiting = Waiting {
@@ -76,11 +103,12 @@ impl Queue {
                 attempts: 0,
                 ready_at: now,
                 rejected_by: Vec::new(),
+                events: u16::MAX,
                 sequence: self.sequence,
             };
             self.pods.insert(uid.clone(), waiting);
             if !gated {
-                self.activate(&uid, framework);
+                self.activate(&uid, profiles);
             }
             return;
         };
@@ -88,9 +116,9 @@ impl Queue {
             || waiting.pod.metadata.labels != pod.metadata.labels;
         waiting.pod = pod;
         match waiting.place {
-            Place::Gated if !gated => self.activate(&uid, framework),
-            Place::Unschedulable(..) if changed => self.consider(&uid, framework, &Event::Updated, now),
-            Place::Active(..) if changed => self.activate(&uid, framework),
+            Place::Gated if !gated => self.activate(&uid, profiles),
+            Place::Unschedulable(..) if changed => self.consider(&uid, profiles, &Event::Updated, now),
+            Place::Active(..) if changed => self.activate(&uid, profiles),
             _ => {}
         }
     }
@@ -98,13 +126,13 @@ impl Queue {
     /// A Pod is gone, bound, or no longer to be scheduled.
     pub fn remove(&mut self, uid: &str) {
         if let Some(waiting) = self.pods.remove(uid) {
-            self.leave(waiting.place, uid);
+            self.leave(waiting.place, waiting.events, uid);
         }
     }
 
     /// The Pod to schedule next.
-    pub fn pop(&mut self, framework: &Framework, now: Instant) -> Option<Arc<Pod>> {
-        self.wake(framework, now);
+    pub fn pop(&mut self, profiles: &Profiles, now: Instant) -> Option<Arc<Pod>> {
+        self.wake(profiles, now);
         let (_, _, uid) = self.active.pop_first()?;
         let waiting = self.pods.get_mut(&uid)?;
         waiting.place = Place::InFlight;
@@ -113,12 +141,14 @@ impl Queue {
     }
 
     /// A Pod could not be scheduled: it waits for an event.
-    pub fn reject(&mut self, uid: &str, plugins: Vec<&'static str>, now: Instant) {
+    pub fn reject(&mut self, uid: &str, plugins: Vec<&'static str>, profiles: &Profiles, now: Instant) {
         self.sequence += 1;
         let sequence = self.sequence;
         if let Some(waiting) = self.pods.get_mut(uid) {
+            waiting.events = profiles.of(&waiting.pod).events(&plugins);
             waiting.rejected_by = plugins;
-            waiting.ready_at = now + backoff(waiting.attempts);
+            waiting.ready_at = now + backoff(self.pauses, waiting.attempts);
+            hope(&mut self.hopes, waiting.events, true);
             waiting.place = Place::Unschedulable(now + PATIENCE, sequence);
             self.unschedulable.insert((now + PATIENCE, sequence, uid.into()));
         }
@@ -127,7 +157,7 @@ impl Queue {
     /// Scheduling or binding failed for a reason that is not the Pod's: it is tried again later.
     pub fn retry(&mut self, uid: &str, now: Instant) {
         if let Some(waiting) = self.pods.get_mut(uid) {
-            waiting.ready_at = now + backoff(waiting.attempts);
+            waiting.ready_at = now + backoff(self.pauses, waiting.attempts);
             let place = (waiting.ready_at, waiting.sequence);
             waiting.place = Place::Backoff(place.0, place.1);
             self.backoff.insert((place.0, place.1, uid.into()));
@@ -135,10 +165,14 @@ impl Queue {
     }
 
     /// Something happened: whoever it may help is tried again.
-    pub fn notify(&mut self, framework: &Framework, event: &Event<'_>, now: Instant) {
+    pub fn notify(&mut self, profiles: &Profiles, event: &Event<'_>, now: Instant) {
+        let kind = event.bit().trailing_zeros() as usize;
+        if self.hopes[kind] == 0 {
+            return;
+        }
         let uids: Vec<_> = self.unschedulable.iter().map(|(_, _, uid)| uid.clone()).collect();
         for uid in uids {
-            self.consider(&uid, framework, event, now);
+            self.consider(&uid, profiles, event, now);
         }
     }
 
@@ -161,63 +195,75 @@ impl Queue {
     }
 
     /// Moves Pods whose time has come.
-    fn wake(&mut self, framework: &Framework, now: Instant) {
+    fn wake(&mut self, profiles: &Profiles, now: Instant) {
         loop {
             let first = [self.backoff.first(), self.unschedulable.first()];
             match first.into_iter().flatten().min() {
                 Some((at, _, uid)) if *at <= now => {
                     let uid = uid.clone();
-                    self.activate(&uid, framework);
+                    self.activate(&uid, profiles);
                 }
                 _ => return,
             }
         }
     }
 
-    fn consider(&mut self, uid: &str, framework: &Framework, event: &Event<'_>, now: Instant) {
+    fn consider(&mut self, uid: &str, profiles: &Profiles, event: &Event<'_>, now: Instant) {
         let Some(waiting) = self.pods.get(uid) else { return };
-        if !framework.may_help(&waiting.rejected_by, &waiting.pod, event) {
+        let framework = profiles.of(&waiting.pod);
+        if waiting.events & event.bit() == 0 || !framework.may_help(&waiting.rejected_by, &waiting.pod, event) {
             return;
         }
         if waiting.ready_at <= now {
-            return self.activate(uid, framework);
+            return self.activate(uid, profiles);
         }
-        let (from, to) = (waiting.place, (waiting.ready_at, waiting.sequence));
-        self.leave(from, uid);
+        let (from, events, to) = (waiting.place, waiting.events, (waiting.ready_at, waiting.sequence));
+        self.leave(from, events, uid);
         self.backoff.insert((to.0, to.1, uid.into()));
         if let Some(waiting) = self.pods.get_mut(uid) {
             waiting.place = Place::Backoff(to.0, to.1);
         }
     }
 
-    fn activate(&mut self, uid: &str, framework: &Framework) {
+    fn activate(&mut self, uid: &str, profiles: &Profiles) {
         let Some(waiting) = self.pods.get_mut(uid) else { return };
-        let key = Reverse(framework.queue_key(&waiting.pod));
-        let (from, sequence) = (waiting.place, waiting.sequence);
+        let key = Reverse(profiles.of(&waiting.pod).queue_key(&waiting.pod));
+        let (from, events, sequence) = (waiting.place, waiting.events, waiting.sequence);
         waiting.place = Place::Active(key, sequence);
-        self.leave(from, uid);
+        self.leave(from, events, uid);
         self.active.insert((key, sequence, uid.into()));
     }
 
-    fn leave(&mut self, place: Place, uid: &str) {
+    fn leave(&mut self, place: Place, events: u16, uid: &str) {
         match place {
             Place::Active(key, sequence) => drop(self.active.remove(&(key, sequence, uid.into()))),
             Place::Backoff(at, sequence) => drop(self.backoff.remove(&(at, sequence, uid.into()))),
-            Place::Unschedulable(at, sequence) => drop(self.unschedulable.remove(&(at, sequence, uid.into()))),
+            Place::Unschedulable(at, sequence) => {
+                self.unschedulable.remove(&(at, sequence, uid.into()));
+                hope(&mut self.hopes, events, false);
+            }
             Place::Gated | Place::InFlight => {}
         }
     }
 }
 
-fn backoff(attempts: u32) -> Duration {
-    let doubled = BACKOFF.saturating_mul(1 << attempts.saturating_sub(1).min(16));
-    doubled.min(LONGEST_BACKOFF)
+fn backoff((shortest, longest): (Duration, Duration), attempts: u32) -> Duration {
+    let doubled = shortest.saturating_mul(1 << attempts.saturating_sub(1).min(16));
+    doubled.min(longest)
+}
+
+/// Counts kinds of events in or out.
+fn hope(hopes: &mut [usize; 16], events: u16, more: bool) {
+    for (kind, count) in hopes.iter_mut().enumerate() {
+        if events & (1 << kind) != 0 {
+            *count = if more { *count + 1 } else { *count - 1 };
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scheduler::plugins::default_profile;
     use serde_json::{Value, json};
 
     fn pod(uid: &str, priority: i32, spec: Value) -> Arc<Pod> {
@@ -226,62 +272,58 @@ mod tests {
         Arc::new(serde_json::from_value(pod).expect("a Pod"))
     }
 
-    fn pop(queue: &mut Queue, framework: &Framework, now: Instant) -> Option<String> {
-        queue.pop(framework, now).map(|pod| pod.metadata.uid.to_string())
+    fn pop(queue: &mut Queue, profiles: &Profiles, now: Instant) -> Option<String> {
+        queue.pop(profiles, now).map(|pod| pod.metadata.uid.to_string())
     }
 
     #[tokio::test(start_paused = true)]
     async fn higher_priority_goes_first_then_whoever_came_first() {
-        let (mut queue, framework, now) = (Queue::default(), Framework::new(default_profile(), 1), Instant::now());
+        let (mut queue, profiles, now) = (Queue::default(), Profiles::default(), Instant::now());
         for (uid, priority) in [("a", 0), ("b", 10), ("c", 0), ("d", 10)] {
-            queue.set(pod(uid, priority, json!({})), &framework, now);
+            queue.set(pod(uid, priority, json!({})), &profiles, now);
         }
-        let order: Vec<_> = std::iter::from_fn(|| pop(&mut queue, &framework, now)).collect();
+        let order: Vec<_> = std::iter::from_fn(|| pop(&mut queue, &profiles, now)).collect();
         assert_eq!(order, ["b", "d", "a", "c"]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_rejected_pod_waits_for_what_may_help_and_for_its_backoff() {
-        let (mut queue, framework, now) = (Queue::default(), Framework::new(default_profile(), 1), Instant::now());
-        queue.set(pod("a", 0, json!({})), &framework, now);
-        assert!(pop(&mut queue, &framework, now).is_some());
-        queue.reject("a", vec!["NodeName"], now);
+        let (mut queue, profiles, now) = (Queue::default(), Profiles::default(), Instant::now());
+        queue.set(pod("a", 0, json!({})), &profiles, now);
+        assert!(pop(&mut queue, &profiles, now).is_some());
+        queue.reject("a", vec!["NodeName"], &profiles, now);
         let gone = pod("x", 0, json!({}));
-        queue.notify(&framework, &Event::PodRemoved(&gone), now);
+        queue.notify(&profiles, &Event::PodRemoved(&gone), now);
         assert_eq!(
             queue.depth().unschedulable,
             1,
             "a Pod that leaves does not change a node's name"
         );
-        let node = crate::scheduler::pod::Node::default();
-        queue.notify(&framework, &Event::NodeAdded(&node), now);
+        let node = crate::scheduler::node::Node::default();
+        queue.notify(&profiles, &Event::NodeAdded(&node), now);
         assert_eq!(queue.depth().backoff, 1);
         assert_eq!(queue.next_due(), Some(now + BACKOFF));
-        assert_eq!(pop(&mut queue, &framework, now), None);
-        assert_eq!(pop(&mut queue, &framework, now + BACKOFF).as_deref(), Some("a"));
+        assert_eq!(pop(&mut queue, &profiles, now), None);
+        assert_eq!(pop(&mut queue, &profiles, now + BACKOFF).as_deref(), Some("a"));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_unschedulable_pod_is_tried_again_in_the_end() {
-        let (mut queue, framework, now) = (Queue::default(), Framework::new(default_profile(), 1), Instant::now());
-        queue.set(pod("a", 0, json!({})), &framework, now);
-        queue.pop(&framework, now);
-        queue.reject("a", vec!["NodeName"], now);
+        let (mut queue, profiles, now) = (Queue::default(), Profiles::default(), Instant::now());
+        queue.set(pod("a", 0, json!({})), &profiles, now);
+        queue.pop(&profiles, now);
+        queue.reject("a", vec!["NodeName"], &profiles, now);
         assert_eq!(queue.next_due(), Some(now + PATIENCE));
-        assert_eq!(pop(&mut queue, &framework, now + PATIENCE).as_deref(), Some("a"));
+        assert_eq!(pop(&mut queue, &profiles, now + PATIENCE).as_deref(), Some("a"));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_gated_pod_waits_for_its_gates() {
-        let (mut queue, framework, now) = (Queue::default(), Framework::new(default_profile(), 1), Instant::now());
-        queue.set(
-            pod("a", 0, json!({"schedulingGates": [{"name": "g"}]})),
-            &framework,
-            now,
-        );
-        assert_eq!(pop(&mut queue, &framework, now), None);
-        queue.set(pod("a", 0, json!({})), &framework, now);
-        assert_eq!(pop(&mut queue, &framework, now).as_deref(), Some("a"));
+        let (mut queue, profiles, now) = (Queue::default(), Profiles::default(), Instant::now());
+        queue.set(pod("a", 0, json!({"schedulingGates": [{"name": "g"}]})), &profiles, now);
+        assert_eq!(pop(&mut queue, &profiles, now), None);
+        queue.set(pod("a", 0, json!({})), &profiles, now);
+        assert_eq!(pop(&mut queue, &profiles, now).as_deref(), Some("a"));
         queue.remove("a");
         assert_eq!(queue.depth(), Depth::default());
     }

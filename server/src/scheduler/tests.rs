@@ -1,7 +1,14 @@
 //! The core against results known from upstream.
 
+mod groups;
+mod overcommit;
+mod preemption;
+mod storage;
+
+use super::framework::failure::Failure;
 use super::*;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 struct World {
     core: Core,
@@ -10,9 +17,8 @@ struct World {
 
 impl World {
     fn new(nodes: &[Value]) -> Self {
-        let core = Core::new(Framework::new(plugins::default_profile(), 7));
         let mut world = Self {
-            core,
+            core: Core::new(&Configuration::default(), 7),
             now: Instant::now(),
         };
         for node in nodes {
@@ -24,12 +30,30 @@ impl World {
 
     /// The node that a Pod gets, or why it gets none.
     fn schedule(&mut self, pod: Value) -> Result<String, String> {
-        let pod = Arc::new(serde_json::from_value(pod).expect("a Pod"));
-        self.core.pod_changed(None, Some(&pod), self.now);
-        match self.core.step(self.now).expect("a decision") {
+        match self.decide(pod) {
             Decision::Bind(_, node) => Ok(node.to_string()),
             Decision::Reject(_, failure) => Err(failure.to_string()),
         }
+    }
+
+    /// Why a Pod gets no node.
+    fn reject(&mut self, pod: Value) -> Box<Failure> {
+        match self.decide(pod) {
+            Decision::Bind(pod, node) => panic!("{} got {node}", pod.metadata.name),
+            Decision::Reject(_, failure) => failure,
+        }
+    }
+
+    fn decide(&mut self, pod: Value) -> Decision {
+        let pod = Arc::new(serde_json::from_value(pod).expect("a Pod"));
+        self.core.pod_changed(None, Some(&pod), self.now);
+        self.core.step(self.now).expect("a decision")
+    }
+
+    /// The Pod of that name, and uid, goes.
+    fn remove(&mut self, name: &str) {
+        let gone = Arc::new(serde_json::from_value(pod(name, |_| {})).expect("a Pod"));
+        self.core.pod_changed(Some(&gone), None, self.now);
     }
 }
 

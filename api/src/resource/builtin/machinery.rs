@@ -1,4 +1,4 @@
-//! Rows of the API server's own extension points and flow control.
+//! Rows of the API server's own extension points, flow control, and what our consoles read.
 
 use super::Rows;
 
@@ -39,4 +39,7 @@ pub(super) fn rows(r: &mut Rows) {
     r.group("storagemigration.k8s.io", "v1");
     r.cluster("StorageVersionMigration", "storageversionmigrations")
         .status();
+
+    r.group("console.mizzen.io", "v1alpha1");
+    r.namespaced("SchedulingVerdict", "schedulingverdicts").computed();
 }

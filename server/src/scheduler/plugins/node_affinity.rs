@@ -1,21 +1,46 @@
 //! NodeAffinity: the nodes that a Pod's node selector and affinity require or prefer.
 
-use crate::scheduler::framework::{Event, Plugin, Rejection, normalize};
-use crate::scheduler::pod::{Node, Pod};
-use crate::scheduler::snapshot::NodeInfo;
+use crate::scheduler::cluster::NodeInfo;
+use crate::scheduler::framework::{Cycle, Event, Plugin, Prepared, Rejection, Scored, normalize};
+use crate::scheduler::node::Node;
+use crate::scheduler::pod::{NodeSelector, NodeSelectorTerm, Pod, PreferredTerm};
 
-pub(super) struct NodeAffinity;
+/// The plugin, with what a profile adds to the affinity of every Pod.
+#[derive(Default)]
+pub(super) struct NodeAffinity {
+    pub(super) added_required: Option<NodeSelector>,
+    pub(super) added_preferred: Box<[PreferredTerm]>,
+}
 
-fn fits(pod: &Pod, node: &Node) -> bool {
+/// Whether the node is one of those that the Pod itself requires.
+pub(super) fn fits(pod: &Pod, node: &Node) -> bool {
     let labels = &node.metadata.labels;
-    let required = pod
-        .node_affinity
-        .as_ref()
-        .and_then(|affinity| affinity.required.as_ref());
+    let required = required(pod);
     pod.node_selector
         .iter()
         .all(|(key, value)| labels.get(key) == Some(value))
         && required.is_none_or(|required| required.node_selector_terms.iter().any(|term| term.matches(node)))
+}
+
+fn required(pod: &Pod) -> Option<&NodeSelector> {
+    pod.node_affinity.as_ref()?.required.as_ref()
+}
+
+fn preferred(pod: &Pod) -> impl Iterator<Item = &PreferredTerm> {
+    pod.node_affinity.iter().flat_map(|affinity| &affinity.preferred)
+}
+
+/// The names of the nodes that a term allows, when it names them.
+fn names(term: &NodeSelectorTerm) -> Option<&[Box<str>]> {
+    let named = |r: &&crate::projection::Requirement| &*r.key == "metadata.name" && &*r.operator == "In";
+    term.match_fields.iter().find(named).map(|r| &*r.values)
+}
+
+impl NodeAffinity {
+    fn added_fits(&self, node: &Node) -> bool {
+        let added = self.added_required.as_ref();
+        added.is_none_or(|added| added.node_selector_terms.iter().any(|term| term.matches(node)))
+    }
 }
 
 impl Plugin for NodeAffinity {
@@ -27,8 +52,34 @@ impl Plugin for NodeAffinity {
         2
     }
 
-    fn filter(&self, pod: &Pod, _info: &NodeInfo, node: &Node) -> Result<(), Rejection> {
-        match fits(pod, node) {
+    fn prepare<'a>(&'a self, cycle: Cycle<'a>) -> Result<Prepared<'a>, Rejection> {
+        let wanted = required(cycle.pod).is_some() || cycle.pod.node_selector.iter().next().is_some();
+        match wanted || self.added_required.is_some() {
+            true => Ok(Prepared::Plain),
+            false => Ok(Prepared::Skip),
+        }
+    }
+
+    /// Pods that name their nodes, as a DaemonSet's do, need no search.
+    fn narrow(&self, cycle: Cycle<'_>) -> Option<Vec<usize>> {
+        let terms = &required(cycle.pod)?.node_selector_terms;
+        let mut slots = Vec::new();
+        for term in terms {
+            slots.extend(names(term)?.iter().filter_map(|name| cycle.cluster.slot_of(name)));
+        }
+        slots.sort_unstable();
+        slots.dedup();
+        (!terms.is_empty()).then_some(slots)
+    }
+
+    fn filter(&self, cycle: Cycle<'_>, info: &NodeInfo) -> Result<(), Rejection> {
+        let node = info.node();
+        if !self.added_fits(node) {
+            return Err(Rejection::unresolvable(
+                "node(s) didn't match scheduler-enforced node affinity",
+            ));
+        }
+        match fits(cycle.pod, node) {
             true => Ok(()),
             false => Err(Rejection::unresolvable(
                 "node(s) didn't match Pod's node affinity/selector",
@@ -36,15 +87,16 @@ impl Plugin for NodeAffinity {
         }
     }
 
-    fn scores(&self, pod: &Pod) -> bool {
-        pod.node_affinity
-            .as_ref()
-            .is_some_and(|affinity| !affinity.preferred.is_empty())
+    fn prepare_scores<'a>(&'a self, cycle: Cycle<'a>, _slots: &[usize]) -> Scored<'a> {
+        match preferred(cycle.pod).chain(&self.added_preferred).next().is_some() {
+            true => Scored::Plain,
+            false => Scored::Skip,
+        }
     }
 
-    fn score(&self, pod: &Pod, _info: &NodeInfo, node: &Node) -> i64 {
-        let preferred = pod.node_affinity.iter().flat_map(|affinity| &affinity.preferred);
-        let matching = preferred.filter(|term| term.preference.matches(node));
+    fn score(&self, cycle: Cycle<'_>, info: &NodeInfo) -> i64 {
+        let terms = preferred(cycle.pod).chain(&self.added_preferred);
+        let matching = terms.filter(|term| term.preference.matches(info.node()));
         matching.map(|term| term.weight).sum()
     }
 
@@ -53,11 +105,11 @@ impl Plugin for NodeAffinity {
     }
 
     fn may_help(&self, pod: &Pod, event: &Event<'_>) -> bool {
+        let fits = |node: &Node| fits(pod, node) && self.added_fits(node);
         match event {
-            Event::NodeAdded(node) => fits(pod, node),
-            Event::NodeChanged { old, new } => !fits(pod, old) && fits(pod, new),
-            Event::Updated => true,
-            Event::PodRemoved(_) => false,
+            Event::NodeAdded(node) => fits(node),
+            Event::NodeChanged { old, new } => !fits(old) && fits(new),
+            _ => true,
         }
     }
 }

@@ -1,8 +1,7 @@
 //! NodeName: a Pod that names its node runs there only.
 
-use crate::scheduler::framework::{Event, Plugin, Rejection};
-use crate::scheduler::pod::{Node, Pod};
-use crate::scheduler::snapshot::NodeInfo;
+use crate::scheduler::cluster::NodeInfo;
+use crate::scheduler::framework::{Cycle, NODE_ADDED, Plugin, Prepared, Rejection};
 
 pub(super) struct NodeName;
 
@@ -11,14 +10,21 @@ impl Plugin for NodeName {
         "NodeName"
     }
 
-    fn filter(&self, pod: &Pod, _info: &NodeInfo, node: &Node) -> Result<(), Rejection> {
-        match pod.node_name.is_empty() || pod.node_name == node.metadata.name {
+    fn prepare<'a>(&'a self, cycle: Cycle<'a>) -> Result<Prepared<'a>, Rejection> {
+        match cycle.pod.node_name.is_empty() {
+            true => Ok(Prepared::Skip),
+            false => Ok(Prepared::Plain),
+        }
+    }
+
+    fn filter(&self, cycle: Cycle<'_>, info: &NodeInfo) -> Result<(), Rejection> {
+        match cycle.pod.node_name == info.name {
             true => Ok(()),
             false => Err(Rejection::unresolvable("node(s) didn't match the requested node name")),
         }
     }
 
-    fn may_help(&self, _pod: &Pod, event: &Event<'_>) -> bool {
-        matches!(event, Event::NodeAdded(_))
+    fn events(&self) -> u16 {
+        NODE_ADDED
     }
 }

@@ -1,8 +1,8 @@
 //! NodePorts: two Pods cannot take one port of a node.
 
-use crate::scheduler::framework::{Event, Plugin, Rejection};
-use crate::scheduler::pod::{HostPort, Node, Pod};
-use crate::scheduler::snapshot::NodeInfo;
+use crate::scheduler::cluster::NodeInfo;
+use crate::scheduler::framework::{Cycle, Event, NODE_ADDED, POD_REMOVED, Plugin, Prepared, Rejection};
+use crate::scheduler::pod::{HostPort, Pod};
 
 pub(super) struct NodePorts;
 
@@ -18,10 +18,9 @@ fn conflicts(a: &HostPort, b: &HostPort) -> bool {
     a.port == b.port && protocol(a) == protocol(b) && (any(a) || any(b) || a.ip == b.ip)
 }
 
-fn share_a_port(pod: &Pod, other: &Pod) -> bool {
-    pod.host_ports
-        .iter()
-        .any(|a| other.host_ports.iter().any(|b| conflicts(a, b)))
+fn takes_any(pod: &Pod, ports: &[HostPort]) -> bool {
+    let mut own = pod.host_ports.iter();
+    own.any(|a| ports.iter().any(|b| conflicts(a, b)))
 }
 
 impl Plugin for NodePorts {
@@ -29,9 +28,15 @@ impl Plugin for NodePorts {
         "NodePorts"
     }
 
-    fn filter(&self, pod: &Pod, info: &NodeInfo, _node: &Node) -> Result<(), Rejection> {
-        let taken = !pod.host_ports.is_empty() && info.pods.values().any(|other| share_a_port(pod, other));
-        match taken {
+    fn prepare<'a>(&'a self, cycle: Cycle<'a>) -> Result<Prepared<'a>, Rejection> {
+        match cycle.pod.host_ports.is_empty() {
+            true => Ok(Prepared::Skip),
+            false => Ok(Prepared::Plain),
+        }
+    }
+
+    fn filter(&self, cycle: Cycle<'_>, info: &NodeInfo) -> Result<(), Rejection> {
+        match takes_any(cycle.pod, &info.ports) {
             true => Err(Rejection::new(
                 "node(s) didn't have free ports for the requested pod ports",
             )),
@@ -39,11 +44,14 @@ impl Plugin for NodePorts {
         }
     }
 
+    fn events(&self) -> u16 {
+        NODE_ADDED | POD_REMOVED
+    }
+
     fn may_help(&self, pod: &Pod, event: &Event<'_>) -> bool {
         match event {
-            Event::NodeAdded(_) => true,
-            Event::PodRemoved(other) => share_a_port(pod, other),
-            Event::NodeChanged { .. } | Event::Updated => false,
+            Event::PodRemoved(other) => takes_any(pod, &other.host_ports),
+            _ => true,
         }
     }
 }

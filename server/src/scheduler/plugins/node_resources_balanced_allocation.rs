@@ -1,8 +1,7 @@
 //! NodeResourcesBalancedAllocation: prefers nodes on which processor and memory fill up evenly.
 
-use crate::scheduler::framework::{MAX_SCORE, Plugin};
-use crate::scheduler::pod::{Node, Pod};
-use crate::scheduler::snapshot::NodeInfo;
+use crate::scheduler::cluster::NodeInfo;
+use crate::scheduler::framework::{Cycle, MAX_SCORE, Plugin, Scored};
 
 pub(super) struct NodeResourcesBalancedAllocation;
 
@@ -20,12 +19,15 @@ impl Plugin for NodeResourcesBalancedAllocation {
     }
 
     /// A Pod without requests changes no balance.
-    fn scores(&self, pod: &Pod) -> bool {
-        pod.requests.milli_cpu > 0 || pod.requests.memory > 0
+    fn prepare_scores<'a>(&'a self, cycle: Cycle<'a>, _slots: &[usize]) -> Scored<'a> {
+        match cycle.pod.requests.milli_cpu > 0 || cycle.pod.requests.memory > 0 {
+            true => Scored::Plain,
+            false => Scored::Skip,
+        }
     }
 
-    fn score(&self, pod: &Pod, info: &NodeInfo, node: &Node) -> i64 {
-        let (wanted, used, all) = (&pod.requests, &info.requested, &node.allocatable);
+    fn score(&self, cycle: Cycle<'_>, info: &NodeInfo) -> i64 {
+        let (wanted, used, all) = (&cycle.pod.requests, &info.requested, &info.node().allocatable);
         let cpu = fraction(wanted.milli_cpu, used.milli_cpu, all.milli_cpu);
         let memory = fraction(wanted.memory, used.memory, all.memory);
         // The standard deviation of two numbers is half their distance.

@@ -1,50 +1,117 @@
-//! NodeResourcesFit: a Pod goes where its requests fit, preferably where most is left (LeastAllocated).
+//! NodeResourcesFit: a Pod goes where its requests fit; by default preferably where most is left.
 
 use std::borrow::Cow;
 
-use crate::scheduler::framework::{Event, MAX_SCORE, Plugin, Rejection};
-use crate::scheduler::pod::{Node, Pod};
-use crate::scheduler::snapshot::NodeInfo;
+use crate::scheduler::cluster::NodeInfo;
+use crate::scheduler::framework::{Cycle, Event, MAX_SCORE, NODES, POD_REMOVED, Plugin, Prepared};
+use crate::scheduler::framework::{Rejection, Scored, UPDATED};
+use crate::scheduler::node::Node;
+use crate::scheduler::pod::Pod;
+use crate::scheduler::resources::Resources;
 
-pub(super) struct NodeResourcesFit;
-
-/// Every resource that the Pod lacks on the node, and whether an empty node would lack it too.
-fn lacking(pod: &Pod, info: &NodeInfo, node: &Node) -> (Vec<Cow<'static, str>>, bool) {
-    let (mut reasons, mut hopeless) = (Vec::new(), false);
-    let room = node.max_pods;
-    if i64::try_from(info.pods.len()).is_ok_and(|count| count + 1 > room) {
-        reasons.push(Cow::Borrowed("Too many pods"));
-    }
-    let (wanted, used, all) = (&pod.requests, &info.requested, &node.allocatable);
-    let mut check = |reason: Cow<'static, str>, wanted: i64, used: i64, all: i64| {
-        if wanted > 0 && wanted > all - used {
-            reasons.push(reason);
-            hopeless |= wanted > all;
-        }
-    };
-    check(
-        "Insufficient cpu".into(),
-        wanted.milli_cpu,
-        used.milli_cpu,
-        all.milli_cpu,
-    );
-    check("Insufficient memory".into(), wanted.memory, used.memory, all.memory);
-    check(
-        "Insufficient ephemeral-storage".into(),
-        wanted.ephemeral_storage,
-        used.ephemeral_storage,
-        all.ephemeral_storage,
-    );
-    for (name, amount) in &wanted.extended {
-        let reason = format!("Insufficient {name}").into();
-        check(reason, *amount, used.extended(name), all.extended(name));
-    }
-    (reasons, hopeless)
+/// How room on a node is valued.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Strategy {
+    /// The more is left, the better.
+    #[default]
+    LeastAllocated,
+    /// The less is left, the better.
+    MostAllocated,
+    /// By a curve of points: utilization in percent, and a score of 0 to 10.
+    RequestedToCapacityRatio(Vec<(i64, i64)>),
 }
 
-/// How much would be left of a resource, of [`MAX_SCORE`].
-fn left(wanted: i64, used: i64, all: i64) -> Option<i64> {
-    (all > 0).then(|| (all - used - wanted).max(0) * MAX_SCORE / all)
+/// The plugin as a profile configures it.
+pub(super) struct NodeResourcesFit {
+    pub(super) strategy: Strategy,
+    /// Resources that count for scores, with weights.
+    pub(super) resources: Vec<(Box<str>, i64)>,
+    /// Extended resources that others look after.
+    pub(super) ignored: Vec<Box<str>>,
+}
+
+impl Default for NodeResourcesFit {
+    fn default() -> Self {
+        Self {
+            strategy: Strategy::default(),
+            resources: vec![("cpu".into(), 1), ("memory".into(), 1)],
+            ignored: Vec::new(),
+        }
+    }
+}
+
+/// Every resource that the Pod lacks on the node, and whether an empty node would lack it too.
+struct Lacking {
+    reasons: Vec<Cow<'static, str>>,
+    hopeless: bool,
+}
+
+impl Lacking {
+    fn check(&mut self, reason: impl FnOnce() -> Cow<'static, str>, (wanted, used, all): (i64, i64, i64)) {
+        if wanted > 0 && wanted > all - used {
+            self.reasons.push(reason());
+            self.hopeless |= wanted > all;
+        }
+    }
+}
+
+impl NodeResourcesFit {
+    fn lacking(&self, pod: &Pod, pods: usize, used: &Resources, node: &Node) -> Lacking {
+        let mut lacking = Lacking {
+            reasons: Vec::new(),
+            hopeless: false,
+        };
+        if i64::try_from(pods).is_ok_and(|count| count + 1 > node.max_pods) {
+            lacking.reasons.push(Cow::Borrowed("Too many pods"));
+        }
+        let (wanted, all) = (&pod.requests, &node.allocatable);
+        lacking.check(
+            || "Insufficient cpu".into(),
+            (wanted.milli_cpu, used.milli_cpu, all.milli_cpu),
+        );
+        lacking.check(
+            || "Insufficient memory".into(),
+            (wanted.memory, used.memory, all.memory),
+        );
+        lacking.check(
+            || "Insufficient ephemeral-storage".into(),
+            (wanted.ephemeral_storage, used.ephemeral_storage, all.ephemeral_storage),
+        );
+        for (name, amount) in wanted.extended.iter().filter(|(name, _)| !self.ignored.contains(name)) {
+            let reason = || format!("Insufficient {name}").into();
+            lacking.check(reason, (*amount, used.extended(name), all.extended(name)));
+        }
+        lacking
+    }
+
+    fn is_hopeless(&self, pod: &Pod, node: &Node) -> bool {
+        self.lacking(pod, 0, &Resources::default(), node).hopeless
+    }
+
+    /// The worth of one resource of a node of which this much would be used.
+    fn value(&self, used: i64, all: i64) -> i64 {
+        match &self.strategy {
+            Strategy::LeastAllocated => (all - used).max(0) * MAX_SCORE / all,
+            Strategy::MostAllocated => used.min(all) * MAX_SCORE / all,
+            Strategy::RequestedToCapacityRatio(points) => {
+                let percent = if used > all { 100 } else { used * 100 / all };
+                curve(points, percent) * MAX_SCORE / 10
+            }
+        }
+    }
+}
+
+/// The value of a piecewise linear curve.
+fn curve(points: &[(i64, i64)], at: i64) -> i64 {
+    for (n, (x, y)) in points.iter().enumerate() {
+        if at <= *x {
+            return match n.checked_sub(1).map(|n| points[n]) {
+                None => *y,
+                Some((x0, y0)) => y0 + (y - y0) * (at - x0) / (x - x0),
+            };
+        }
+    }
+    points.last().map_or(0, |(_, y)| *y)
 }
 
 impl Plugin for NodeResourcesFit {
@@ -56,32 +123,70 @@ impl Plugin for NodeResourcesFit {
         1
     }
 
-    fn filter(&self, pod: &Pod, info: &NodeInfo, node: &Node) -> Result<(), Rejection> {
-        let (reasons, unresolvable) = lacking(pod, info, node);
-        match reasons.is_empty() {
-            true => Ok(()),
-            false => Err(Rejection { unresolvable, reasons }),
+    fn prepare<'a>(&'a self, _cycle: Cycle<'a>) -> Result<Prepared<'a>, Rejection> {
+        Ok(Prepared::Plain)
+    }
+
+    fn filter(&self, cycle: Cycle<'_>, info: &NodeInfo) -> Result<(), Rejection> {
+        let Lacking { reasons, hopeless } = self.lacking(cycle.pod, info.pods.len(), &info.requested, info.node());
+        let mut reasons = reasons.into_iter();
+        match reasons.next() {
+            None => Ok(()),
+            Some(reason) => Err(Rejection {
+                unresolvable: hopeless,
+                reason,
+                more: reasons.collect(),
+            }),
         }
     }
 
-    fn score(&self, pod: &Pod, info: &NodeInfo, node: &Node) -> i64 {
-        let (wanted, used, all) = (&pod.scored, &info.scored, &node.allocatable);
-        let scores = [
-            left(wanted.milli_cpu, used.milli_cpu, all.milli_cpu),
-            left(wanted.memory, used.memory, all.memory),
-        ];
-        let known: Vec<i64> = scores.into_iter().flatten().collect();
-        known.iter().sum::<i64>() / i64::try_from(known.len().max(1)).unwrap_or(1)
+    fn prepare_scores<'a>(&'a self, _cycle: Cycle<'a>, _slots: &[usize]) -> Scored<'a> {
+        Scored::Plain
+    }
+
+    fn score(&self, cycle: Cycle<'_>, info: &NodeInfo) -> i64 {
+        let (mut score, mut weights) = (0, 0);
+        for (name, weight) in &self.resources {
+            let all = info.node().allocatable.amount(name);
+            // Extended resources that the Pod does not ask for say nothing about the node.
+            let wanted = cycle.pod.scored.amount(name);
+            if all <= 0 || (wanted == 0 && !matches!(&**name, "cpu" | "memory")) {
+                continue;
+            }
+            score += self.value(info.scored.amount(name) + wanted, all) * weight;
+            weights += weight;
+        }
+        score / weights.max(1)
+    }
+
+    fn events(&self) -> u16 {
+        NODES | POD_REMOVED | UPDATED
     }
 
     fn may_help(&self, pod: &Pod, event: &Event<'_>) -> bool {
-        let hopeless = |node: &Node| lacking(pod, &NodeInfo::default(), node).1;
         match event {
-            Event::NodeAdded(node) => !hopeless(node),
+            Event::NodeAdded(node) => !self.is_hopeless(pod, node),
             Event::NodeChanged { old, new } => {
-                (old.allocatable != new.allocatable || old.max_pods != new.max_pods) && !hopeless(new)
+                (old.allocatable != new.allocatable || old.max_pods != new.max_pods) && !self.is_hopeless(pod, new)
             }
-            Event::PodRemoved(_) | Event::Updated => true,
+            _ => true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn curves_are_linear_between_points() {
+        let check = |at: i64, expect: i64| assert_eq!(curve(&[(0, 0), (50, 10), (100, 4)], at), expect);
+        check(0, 0);
+        check(25, 5);
+        check(50, 10);
+        check(75, 7);
+        check(100, 4);
+        assert_eq!(curve(&[(20, 3), (60, 9)], 90), 9);
+        assert_eq!(curve(&[(20, 3), (60, 9)], 5), 3);
     }
 }

@@ -1,8 +1,9 @@
 //! NodeUnschedulable: cordoned nodes take only Pods that tolerate the taint that says so.
 
-use crate::scheduler::framework::{Event, Plugin, Rejection};
-use crate::scheduler::pod::{Node, Pod, Taint};
-use crate::scheduler::snapshot::NodeInfo;
+use crate::scheduler::cluster::NodeInfo;
+use crate::scheduler::framework::{Cycle, Event, Plugin, Prepared, Rejection};
+use crate::scheduler::node::Taint;
+use crate::scheduler::pod::Pod;
 
 pub(super) struct NodeUnschedulable;
 
@@ -12,7 +13,7 @@ fn tolerated(pod: &Pod) -> bool {
         value: "".into(),
         effect: "NoSchedule".into(),
     };
-    pod.tolerations.iter().any(|toleration| toleration.tolerates(&taint))
+    pod.tolerates(&taint)
 }
 
 impl Plugin for NodeUnschedulable {
@@ -20,8 +21,12 @@ impl Plugin for NodeUnschedulable {
         "NodeUnschedulable"
     }
 
-    fn filter(&self, pod: &Pod, _info: &NodeInfo, node: &Node) -> Result<(), Rejection> {
-        match node.unschedulable && !tolerated(pod) {
+    fn prepare<'a>(&'a self, _cycle: Cycle<'a>) -> Result<Prepared<'a>, Rejection> {
+        Ok(Prepared::Plain)
+    }
+
+    fn filter(&self, cycle: Cycle<'_>, info: &NodeInfo) -> Result<(), Rejection> {
+        match info.node().unschedulable && !tolerated(cycle.pod) {
             true => Err(Rejection::unresolvable("node(s) were unschedulable")),
             false => Ok(()),
         }
@@ -31,8 +36,7 @@ impl Plugin for NodeUnschedulable {
         match event {
             Event::NodeAdded(node) => !node.unschedulable,
             Event::NodeChanged { old, new } => old.unschedulable && !new.unschedulable,
-            Event::Updated => tolerated(pod),
-            Event::PodRemoved(_) => false,
+            _ => tolerated(pod),
         }
     }
 }

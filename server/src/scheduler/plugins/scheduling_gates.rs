@@ -1,6 +1,6 @@
 //! SchedulingGates: a Pod with gates waits until somebody has removed them all.
 
-use crate::scheduler::framework::{Event, Plugin, Rejection};
+use crate::scheduler::framework::{Plugin, Rejection, UPDATED};
 use crate::scheduler::pod::Pod;
 
 pub(super) struct SchedulingGates;
@@ -20,7 +20,7 @@ impl Plugin for SchedulingGates {
         )))
     }
 
-    fn may_help(&self, _pod: &Pod, event: &Event<'_>) -> bool {
-        matches!(event, Event::Updated)
+    fn events(&self) -> u16 {
+        UPDATED
     }
 }

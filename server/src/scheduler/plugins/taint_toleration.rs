@@ -1,22 +1,19 @@
 //! TaintToleration: keeps Pods off nodes whose taints they do not tolerate, and prefers nodes with
 //! fewer soft ones.
 
-use crate::scheduler::framework::{Event, Plugin, Rejection, normalize};
-use crate::scheduler::pod::{Node, Pod, Taint};
-use crate::scheduler::snapshot::NodeInfo;
+use crate::scheduler::cluster::NodeInfo;
+use crate::scheduler::framework::{Cycle, Event, Plugin, Prepared, Rejection, Scored, normalize};
+use crate::scheduler::node::{Node, Taint};
+use crate::scheduler::pod::Pod;
 
 pub(super) struct TaintToleration;
 
-fn tolerated(pod: &Pod, taint: &Taint) -> bool {
-    pod.tolerations.iter().any(|toleration| toleration.tolerates(taint))
+fn fits(pod: &Pod, node: &Node) -> bool {
+    node.hard_taints().all(|taint| pod.tolerates(taint))
 }
 
-fn fits(pod: &Pod, node: &Node) -> bool {
-    let hard = node
-        .taints
-        .iter()
-        .filter(|t| matches!(&*t.effect, "NoSchedule" | "NoExecute"));
-    hard.into_iter().all(|taint| tolerated(pod, taint))
+fn soft_taints(node: &Node) -> impl Iterator<Item = &Taint> {
+    node.taints.iter().filter(|taint| &*taint.effect == "PreferNoSchedule")
 }
 
 /// Whether a soft taint is borne; tolerations of hard effects do not count.
@@ -34,17 +31,29 @@ impl Plugin for TaintToleration {
         3
     }
 
-    fn filter(&self, pod: &Pod, _info: &NodeInfo, node: &Node) -> Result<(), Rejection> {
-        match fits(pod, node) {
+    fn prepare<'a>(&'a self, _cycle: Cycle<'a>) -> Result<Prepared<'a>, Rejection> {
+        Ok(Prepared::Plain)
+    }
+
+    fn filter(&self, cycle: Cycle<'_>, info: &NodeInfo) -> Result<(), Rejection> {
+        match fits(cycle.pod, info.node()) {
             true => Ok(()),
             false => Err(Rejection::unresolvable("node(s) had untolerated taint(s)")),
         }
     }
 
-    fn score(&self, pod: &Pod, _info: &NodeInfo, node: &Node) -> i64 {
-        let soft = node.taints.iter().filter(|taint| &*taint.effect == "PreferNoSchedule");
-        let disliked = soft.filter(|taint| !softly_tolerated(pod, taint)).count();
-        i64::try_from(disliked).unwrap_or(i64::MAX)
+    /// Without soft taints all nodes would score alike.
+    fn prepare_scores<'a>(&'a self, cycle: Cycle<'a>, slots: &[usize]) -> Scored<'a> {
+        let mut nodes = slots.iter().map(|slot| cycle.cluster.info(*slot).node());
+        match nodes.any(|node| soft_taints(node).next().is_some()) {
+            true => Scored::Plain,
+            false => Scored::Skip,
+        }
+    }
+
+    fn score(&self, cycle: Cycle<'_>, info: &NodeInfo) -> i64 {
+        let disliked = soft_taints(info.node()).filter(|taint| !softly_tolerated(cycle.pod, taint));
+        i64::try_from(disliked.count()).unwrap_or(i64::MAX)
     }
 
     fn normalize(&self, scores: &mut [i64]) {
@@ -55,8 +64,7 @@ impl Plugin for TaintToleration {
         match event {
             Event::NodeAdded(node) => fits(pod, node),
             Event::NodeChanged { old, new } => old.taints != new.taints && fits(pod, new),
-            Event::Updated => true,
-            Event::PodRemoved(_) => false,
+            _ => true,
         }
     }
 }
