@@ -3,6 +3,7 @@
 //! Wiring only. A subcommand is one file with an `Args` that can `run`, one `mod` line and one row in
 //! the table below; what the client commands share is under `cli`.
 
+mod agent;
 mod annotate;
 mod api_resources;
 mod apply;
@@ -77,6 +78,7 @@ commands! {
     Version => version,
     Tui => tui,
     Server => server,
+    Agent => agent,
     Supervise => supervise,
     Demo => demo,
     Killall => killall,

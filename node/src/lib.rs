@@ -14,5 +14,6 @@ pub mod names;
 pub mod network;
 pub mod proxy;
 pub mod services;
+pub mod simulate;
 
 pub use agent::{Agent, AgentConfig};

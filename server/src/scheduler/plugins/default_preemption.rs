@@ -89,16 +89,12 @@ fn by_budgets(cluster: &Cluster, pods: Vec<Arc<Pod>>) -> (Vec<Arc<Pod>>, Vec<Arc
 /// Whom a node would lose for the Pod.
 fn victims(attempt: &Attempt<'_>, slot: usize) -> Result<Candidate, Rejection> {
     let (cluster, pod) = (attempt.cycle.cluster, attempt.cycle.pod);
-    let (mut supposed, mut info) = (attempt.fork(), cluster.info(slot).clone());
-    let mut lesser: Vec<_> = info
-        .pods
-        .iter()
-        .filter(|p| p.priority < pod.priority)
-        .cloned()
-        .collect();
+    let running = cluster.info(slot).pods.iter();
+    let mut lesser: Vec<_> = running.filter(|p| p.priority < pod.priority).cloned().collect();
     if lesser.is_empty() {
         return Err(Rejection::unresolvable(NO_VICTIMS));
     }
+    let (mut supposed, mut info) = (attempt.fork(), cluster.info(slot).clone());
     lesser.iter().for_each(|victim| supposed.remove(&mut info, victim));
     supposed.check_expecting(&info).map_err(|(_, rejection)| rejection)?;
     by_importance(&mut lesser);

@@ -1,0 +1,205 @@
+//! The whole server with simulated nodes: how long many Pods of Deployments take to run and to go, how
+//! quick single-object calls are meanwhile, and what an idle node costs.
+//!
+//! `cargo bench -p mizzen-tests --bench scale` takes 1,000 nodes and 50,000 Pods; `MIZZEN_SCALE_NODES`
+//! and `MIZZEN_SCALE_PODS` choose other numbers.
+
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, DeleteParams, ListParams, PartialObjectMeta, PostParams};
+use kube::core::Request;
+use kube::{Client, Config};
+use mizzen_tests::{Cluster, program};
+use serde_json::json;
+
+const NAMESPACE: &str = "scale";
+/// How many Pods one Deployment makes.
+const REPLICAS: usize = 500;
+/// How long the cluster rests before its cost is read: three heartbeats.
+const REST: Duration = Duration::from_secs(30);
+
+fn number(variable: &str, default: usize) -> usize {
+    let given = std::env::var(variable).ok();
+    given.map_or(default, |text| text.parse().expect("a number"))
+}
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(measure());
+}
+
+/// A simulation that ends with this value.
+struct Simulation(Child);
+
+impl Drop for Simulation {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+fn simulate(cluster: &Cluster, nodes: usize) -> Simulation {
+    let child = Command::new(program())
+        .args(["agent", "--simulate", &nodes.to_string(), "--kubeconfig"])
+        .arg(cluster.kubeconfig())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    Simulation(child.expect("mizzen starts"))
+}
+
+async fn client(cluster: &Cluster) -> Client {
+    let file = kube::config::Kubeconfig::read_from(cluster.kubeconfig()).expect("a kubeconfig");
+    let config = Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await;
+    Client::try_from(config.expect("a configuration")).expect("a client")
+}
+
+/// A field of `/proc/PID/FILE` in its own unit.
+fn process(pid: u32, file: &str, field: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/{file}")).expect("a running server");
+    let line = text.lines().find_map(|line| line.strip_prefix(field));
+    let value = line.and_then(|line| line.split_whitespace().next());
+    value.and_then(|value| value.parse().ok()).expect("a number")
+}
+
+fn rss_kib(cluster: &Cluster) -> u64 {
+    process(cluster.pid(), "status", "VmRSS:")
+}
+
+fn written_bytes(cluster: &Cluster) -> u64 {
+    process(cluster.pid(), "io", "write_bytes:")
+}
+
+async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) -> Duration {
+    let began = Instant::now();
+    while !holds().await {
+        assert!(began.elapsed() < Duration::from_mins(20), "waited for {what}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    began.elapsed()
+}
+
+/// Reads and changes single objects until told to stop. Returns how long each call took.
+async fn probe(client: Client, stop: Arc<AtomicBool>) -> Vec<Duration> {
+    let namespaces = Api::<Namespace>::all(client);
+    let mut times = Vec::new();
+    for n in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let began = Instant::now();
+        if n % 2 == 0 {
+            namespaces.get(NAMESPACE).await.expect("the namespace");
+        } else {
+            let patch = json!({"metadata": {"annotations": {"probe": n.to_string()}}});
+            let patch = kube::api::Patch::Merge(patch);
+            namespaces
+                .patch(NAMESPACE, &Default::default(), &patch)
+                .await
+                .expect("the namespace");
+        }
+        times.push(began.elapsed());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    times
+}
+
+fn p99(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times.get(times.len() * 99 / 100).copied().unwrap_or_default()
+}
+
+fn deployment(number: usize, replicas: usize) -> Deployment {
+    let name = format!("d{number}");
+    let deployment = json!({
+        "metadata": {"name": name},
+        "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": name}}, "template": {
+            "metadata": {"labels": {"app": name}},
+            "spec": {"containers": [{"name": "app", "image": "example.com/app:1",
+                "resources": {"requests": {"cpu": "100m", "memory": "100Mi"}}}]},
+        }},
+    });
+    serde_json::from_value(deployment).expect("a Deployment")
+}
+
+/// How many objects there are, without reading them.
+async fn count(client: &Client, path: &str) -> usize {
+    let request = Request::new(path)
+        .list(&ListParams::default().limit(1))
+        .expect("a request");
+    let list: kube::core::ObjectList<PartialObjectMeta> = client.request(request).await.expect("a list");
+    let rest = list.metadata.remaining_item_count.unwrap_or_default();
+    list.items.len() + usize::try_from(rest).unwrap_or_default()
+}
+
+async fn available(deployments: &Api<Deployment>) -> usize {
+    let all = deployments.list(&ListParams::default()).await.expect("Deployments");
+    let ready = |d: &Deployment| d.status.as_ref().and_then(|s| s.available_replicas).unwrap_or_default();
+    all.items
+        .iter()
+        .map(|d| usize::try_from(ready(d)).unwrap_or_default())
+        .sum()
+}
+
+async fn measure() {
+    let (nodes, pods) = (number("MIZZEN_SCALE_NODES", 1000), number("MIZZEN_SCALE_PODS", 50_000));
+    let cluster = Cluster::start_with(&["--disable-agent"]);
+    let client = client(&cluster).await;
+    tokio::time::sleep(REST).await;
+    let empty = rss_kib(&cluster);
+    let _simulation = simulate(&cluster, nodes);
+    let registered = until("all nodes", || async { count(&client, "/api/v1/nodes").await == nodes }).await;
+    println!("{nodes} nodes registered in {registered:.1?}");
+    tokio::time::sleep(REST).await;
+    let (before, began) = (written_bytes(&cluster), Instant::now());
+    tokio::time::sleep(REST).await;
+    let written = (written_bytes(&cluster) - before) as f64 / began.elapsed().as_secs_f64();
+    let each = rss_kib(&cluster).saturating_sub(empty) as f64 / nodes as f64;
+    println!("an idle node: {each:.1} KiB of memory (at most 30); all of them write {written:.0} bytes/s");
+
+    let namespace = json!({"metadata": {"name": NAMESPACE}});
+    let namespace = serde_json::from_value(namespace).expect("a namespace");
+    Api::all(client.clone())
+        .create(&PostParams::default(), &namespace)
+        .await
+        .expect("created");
+    let stop = Arc::new(AtomicBool::new(false));
+    let probing = tokio::spawn(probe(client.clone(), stop.clone()));
+    let deployments = Api::<Deployment>::namespaced(client.clone(), NAMESPACE);
+    let began = Instant::now();
+    let mut left = pods;
+    for n in 0..pods.div_ceil(REPLICAS) {
+        let replicas = left.min(REPLICAS);
+        left -= replicas;
+        let made = deployments
+            .create(&PostParams::default(), &deployment(n, replicas))
+            .await;
+        made.expect("created");
+    }
+    until("all Pods to run", || async { available(&deployments).await == pods }).await;
+    let running = began.elapsed();
+    let rss = rss_kib(&cluster) / 1024;
+    println!("{pods} Pods run after {running:.1?} (at most 60 s); the server takes {rss} MiB (at most 1228)");
+    let began = Instant::now();
+    let background = DeleteParams::background();
+    deployments
+        .delete_collection(&background, &ListParams::default())
+        .await
+        .expect("deleted");
+    let path = format!("/api/v1/namespaces/{NAMESPACE}/pods");
+    until("all Pods to go", || async { count(&client, &path).await == 0 }).await;
+    println!("all are gone after {:.1?} (at most 60 s)", began.elapsed());
+    stop.store(true, Ordering::Relaxed);
+    let times = probing.await.expect("the probe ends");
+    println!(
+        "single-object calls: {} made, p99 {:.1?} (at most 100 ms)",
+        times.len(),
+        p99(times)
+    );
+}
