@@ -77,6 +77,9 @@ pub struct Parts {
     pub kubelet_tls: Option<Arc<rustls::ClientConfig>>,
 }
 
+/// Who knows the objects of resources that are computed, by group and plural.
+type Sources = HashMap<(&'static str, &'static str), Arc<dyn special::Computed>>;
+
 /// The API server: the pipeline and all it needs.
 pub struct ApiServer {
     pub(crate) store: Arc<dyn Store>,
@@ -86,7 +89,7 @@ pub struct ApiServer {
     pub(crate) kubelet_tls: Option<Arc<rustls::ClientConfig>>,
     pub(crate) metrics: Metrics,
     limits: Limits,
-    computed: RwLock<HashMap<(&'static str, &'static str), Arc<dyn special::Computed>>>,
+    computed: RwLock<Sources>,
 }
 
 impl std::fmt::Debug for ApiServer {

@@ -164,7 +164,7 @@ async fn measure() {
     println!("an idle node: {each:.1} KiB of memory (at most 30); all of them write {written:.0} bytes/s");
 
     let namespace = json!({"metadata": {"name": NAMESPACE}});
-    let namespace = serde_json::from_value(namespace).expect("a namespace");
+    let namespace: Namespace = serde_json::from_value(namespace).expect("a namespace");
     Api::all(client.clone())
         .create(&PostParams::default(), &namespace)
         .await

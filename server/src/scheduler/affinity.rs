@@ -131,15 +131,15 @@ impl TermForm {
 
 /// Conditions that compare keys with the Pod's own values of them.
 fn own_values<A>(keys: &[Box<str>], operator: &str, meta: &Meta<A>) -> Vec<Requirement> {
-    let condition = |key: &Box<str>| {
+    let condition = |key: &str| {
         let value = meta.labels.get(key)?;
         Some(Requirement {
-            key: key.clone(),
+            key: key.into(),
             operator: operator.into(),
             values: [value.into()].into(),
         })
     };
-    keys.iter().filter_map(condition).collect()
+    keys.iter().filter_map(|key| condition(key)).collect()
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -32,8 +32,12 @@ impl Plugin for ImageLocality {
             return Scored::Skip;
         }
         let all = cycle.cluster.order().len() as f64;
-        let having = |image: &Box<str>| cycle.cluster.nodes_with_image(image) as f64;
-        let shares: Vec<f64> = cycle.pod.images.iter().map(|image| having(image) / all).collect();
+        let shares: Vec<f64> = cycle
+            .pod
+            .images
+            .iter()
+            .map(|image| cycle.cluster.nodes_with_image(image) as f64 / all)
+            .collect();
         match shares.iter().any(|share| *share > 0.0) {
             true => Scored::State(Box::new(Images { pod: cycle.pod, shares })),
             false => Scored::Skip,
@@ -44,8 +48,9 @@ impl Plugin for ImageLocality {
 impl Score for Images<'_> {
     fn score(&self, info: &NodeInfo) -> i64 {
         let node = info.node();
-        let worth = |(image, share): (&Box<str>, &f64)| (node.image_size(image) as f64 * share) as i64;
-        let sum: i64 = self.pod.images.iter().zip(&self.shares).map(worth).sum();
+        let worth = |image: &str, share: f64| (node.image_size(image) as f64 * share) as i64;
+        let images = self.pod.images.iter().zip(&self.shares);
+        let sum: i64 = images.map(|(image, share)| worth(image, *share)).sum();
         let most = MOST_PER_CONTAINER * i64::try_from(self.pod.images.len()).unwrap_or(1);
         (sum.clamp(LEAST, most) - LEAST) * MAX_SCORE / (most - LEAST)
     }

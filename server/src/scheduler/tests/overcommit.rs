@@ -84,7 +84,8 @@ proptest! {
         let parsed = |n: u8| -> Arc<node::Node> { Arc::new(serde_json::from_value(zoned(n)).expect("a Node")) };
         let mut world = World::new(&[zoned(0), zoned(1)]);
         let mut there = [true, true, false, false, false, false];
-        let (mut pods, mut bound): (Vec<Arc<Pod>>, Vec<(Arc<Pod>, Box<str>)>) = (Vec::new(), Vec::new());
+        let mut pods: Vec<Arc<Pod>> = Vec::new();
+        let mut bound: Vec<(Arc<Pod>, Box<str>)> = Vec::new();
         for step in steps {
             match step {
                 Step::Pod(cores, priority, group, kind) => {
