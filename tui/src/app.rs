@@ -9,7 +9,7 @@ mod draw;
 mod prompt;
 mod stack;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crossterm::event::{KeyEvent, KeyEventKind};
@@ -113,7 +113,7 @@ pub struct App {
     crumbs: bool,
     fullscreen: bool,
     size: Rect,
-    watched: HashSet<Arc<Source>>,
+    watched: BTreeSet<Arc<Source>>,
     unused: HashMap<Arc<Source>, Timestamp>,
     rights_asked: HashSet<String>,
     namespaces_given: bool,
@@ -152,7 +152,7 @@ impl App {
             crumbs: true,
             fullscreen: false,
             size: Rect::new(0, 0, 80, 24),
-            watched: HashSet::new(),
+            watched: BTreeSet::new(),
             unused: HashMap::new(),
             rights_asked: HashSet::new(),
             namespaces_given: namespaces.is_some(),
@@ -448,7 +448,7 @@ impl App {
 
     fn align_watches(&mut self, effects: &mut Vec<Effect>) {
         let now = self.world.now;
-        let wanted: HashSet<Arc<Source>> = self.tabs.views().flat_map(|open| open.view.sources()).collect();
+        let wanted: BTreeSet<Arc<Source>> = self.tabs.views().flat_map(|open| open.view.sources()).collect();
         for source in &wanted {
             self.unused.remove(source);
             if self.watched.insert(source.clone()) {

@@ -238,6 +238,11 @@ pub trait View: Debug + Send {
         None
     }
 
+    /// The container that is meant, where the rows that are chosen are Pods and the view shows containers.
+    fn container(&self) -> Option<String> {
+        None
+    }
+
     /// Its state, for tests and bug reports.
     fn state(&self) -> Value;
 }

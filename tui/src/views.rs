@@ -1,13 +1,16 @@
 //! The views, a file each, and the table of command words that open them.
 //!
-//! A word that is in no row is looked up among the kinds that the server serves, by any of their names.
+//! What is in no row is read by the grammar that all consoles share, or as a locator.
 
+pub mod containers;
 pub mod list;
 pub mod table;
 pub mod text;
 
 use std::sync::Arc;
 
+use mizzen_api::console::command::{self, Command, Namespaces, Words};
+use mizzen_api::console::locator::{Locator, LocatorError};
 use mizzen_api::resource::Resource;
 
 use crate::view::{Cx, View};
@@ -59,72 +62,86 @@ pub fn namespaces(text: &str) -> Vec<String> {
     }
 }
 
-/// Opens what a command line names: `KIND [NS[,NS]] [/FILTER | -f FUZZY] [LABELS]`.
+/// Opens what a command line or a locator names.
 pub fn open(line: &str, current: &[String], cx: &Cx<'_>) -> Result<Opened, String> {
     let (word, rest) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
     if let Some(row) = WORDS.iter().find(|row| row.names.contains(&word)) {
         let view = (row.open)(rest.trim(), cx)?;
         return Ok(Opened { view, namespaces: None });
     }
-    let resource = resource(word, cx)?;
-    let (before, filter) = match (rest.find('/'), rest.find("-f ")) {
-        (Some(at), _) => (&rest[..at], rest[at + 1..].to_owned()),
-        (None, Some(at)) => (&rest[..at], rest[at..].to_owned()),
-        (None, None) => (rest, String::new()),
-    };
-    let (mut chosen, mut labels) = (None, String::new());
-    let before = before.trim();
-    if let Some(quoted) = before.find(['\'', '"']) {
-        labels = before[quoted..].trim_matches(['\'', '"']).to_owned();
+    if line.contains('?') {
+        return located(line, cx);
     }
-    let plain = before.split(['\'', '"']).next().unwrap_or_default();
-    for argument in plain.split_whitespace() {
-        match argument.contains('=') {
-            true => labels = argument.to_owned(),
-            false => chosen = Some(namespaces(argument)),
+    match command::parse(line, cx.registry).map_err(|error| error.to_string())? {
+        Command::Table {
+            resource,
+            namespaces,
+            filter,
+            ..
+        } => {
+            let chosen = chosen(namespaces);
+            let scope = chosen.clone().unwrap_or_else(|| current.to_vec());
+            let mut table = table::Table::new(resource, &scope);
+            table.filter_with(&filter)?;
+            Ok(Opened {
+                view: Box::new(table),
+                namespaces: chosen,
+            })
         }
+        Command::Namespace(_) => Err("say which kind to show in the namespace".to_owned()),
+        Command::Special { .. } => Err(format!("{word:?} has no view in the terminal yet")),
     }
-    let scope = chosen.clone().unwrap_or_else(|| current.to_vec());
-    let mut table = table::Table::new(resource, &scope).labelled(&labels);
-    if !filter.is_empty() {
-        table.filter_with(&filter)?;
+}
+
+/// Opens what a locator names: `pods?ns=a,b&filter=web&sort=age:desc`, `deployments.apps/shop/web?tab=yaml`.
+fn located(text: &str, cx: &Cx<'_>) -> Result<Opened, String> {
+    let locator: Locator = text.parse().map_err(|error: LocatorError| error.to_string())?;
+    let resource = resource(&locator.resource, cx)?;
+    if let Some(place) = &locator.object {
+        let what = match locator.tab.as_str() {
+            "yaml" => text::What::Yaml,
+            _ => text::What::Describe,
+        };
+        let view = text::Text::new(resource, &place.namespace, &place.name, what);
+        return Ok(Opened {
+            view: Box::new(view),
+            namespaces: None,
+        });
     }
+    let mut table = table::Table::new(resource, &locator.namespaces).sorted(locator.sort);
+    if let Some(place) = locator.selected.first() {
+        table = table.selecting(&place.namespace, &place.name);
+    }
+    table.filter_with(&locator.filter)?;
     Ok(Opened {
         view: Box::new(table),
-        namespaces: chosen,
+        namespaces: Some(locator.namespaces),
     })
+}
+
+fn chosen(namespaces: Namespaces) -> Option<Vec<String>> {
+    match namespaces {
+        Namespaces::Keep => None,
+        Namespaces::All => Some(Vec::new()),
+        Namespaces::These(names) => Some(names),
+    }
 }
 
 /// The kind that a word stands for.
 pub fn resource(word: &str, cx: &Cx<'_>) -> Result<Arc<Resource>, String> {
-    let found = cx.registry.resolve(word).filter(|r| r.allows("list"));
-    found
-        .cloned()
-        .ok_or_else(|| format!("{word:?} is no kind that the server lists, and no command (ctrl-a shows them)"))
+    let found = command::resource(cx.registry, word).cloned();
+    found.ok_or_else(|| format!("{word:?} is no kind that the server lists"))
 }
 
-/// What a command line may become.
+/// What a command line may become, best first.
 pub fn completions(text: &str, cx: &Cx<'_>) -> Vec<String> {
-    let begins = |word: &str| word.len() > text.len() && word.starts_with(text);
-    if let Some((head, last)) = text.rsplit_once(' ') {
-        let names = cx
-            .namespaces
-            .iter()
-            .filter(|n| n.starts_with(last) && n.as_str() != last);
-        return names.map(|name| format!("{head} {name}")).collect();
-    }
-    if let Some((head, last)) = text.split_once('@') {
-        let names = cx.cluster.contexts.iter().filter(|c| c.name.starts_with(last));
-        return names.map(|context| format!("{head}@{}", context.name)).collect();
-    }
-    let words = WORDS.iter().map(|row| row.names[0].to_owned());
-    let kinds = cx
-        .registry
-        .iter()
-        .filter(|r| r.allows("list"))
-        .map(|r| r.plural.to_string());
-    let mut found: Vec<String> = kinds.chain(words).filter(|word| begins(word)).collect();
-    found.sort_by_key(|word| word.len());
-    found.dedup();
-    found
+    let contexts: Vec<String> = cx.cluster.contexts.iter().map(|c| c.name.clone()).collect();
+    let words = Words {
+        registry: cx.registry,
+        namespaces: cx.namespaces,
+        contexts: &contexts,
+    };
+    let head = text.rfind(' ').map_or("", |at| &text[..=at]);
+    let candidates = command::candidates(text, words).into_iter();
+    candidates.map(|word| format!("{head}{word}")).collect()
 }

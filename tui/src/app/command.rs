@@ -19,7 +19,9 @@ impl App {
     fn run(&mut self, line: &str, above: bool, effects: &mut Vec<Effect>) {
         let line = line.trim();
         let (line, context) = match line.rsplit_once('@') {
-            Some((line, context)) if !context.contains([' ', '/']) => (line.trim(), Some(context)),
+            Some((line, context)) if line.ends_with(' ') && !context.contains([' ', '/']) => {
+                (line.trim(), Some(context))
+            }
             _ => (line, None),
         };
         if let Some(context) = context.filter(|c| *c != self.world.cluster.context) {

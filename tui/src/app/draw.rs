@@ -153,9 +153,11 @@ impl App {
             second.push(Span::styled(format!("{} ", at + 1), theme.accent));
             second.push(Span::styled(format!("{namespace}  "), theme.muted));
         }
-        let [left, right] = Layout::horizontal([Constraint::Min(10), Constraint::Max(60)]).areas(area);
-        frame.render_widget(Paragraph::new(vec![Line::from(first), Line::from(second)]), left);
         let (health, style) = self.health();
+        let room = health.width().max(10) as u16 + 1;
+        let room = Constraint::Length(room.min(area.width / 2));
+        let [left, right] = Layout::horizontal([Constraint::Min(10), room]).areas(area);
+        frame.render_widget(Paragraph::new(vec![Line::from(first), Line::from(second)]), left);
         let mode = match self.world.read_only {
             true => Span::styled("read-only", theme.warn),
             false => Span::styled("read-write", theme.muted),

@@ -148,6 +148,14 @@ impl Table {
         }
     }
 
+    /// Sorted from the start.
+    #[must_use]
+    pub fn sorted(mut self, sort: Option<Sort>) -> Self {
+        self.sort = sort;
+        self.set_order();
+        self
+    }
+
     /// Filters from the start.
     pub fn filter_with(&mut self, text: &str) -> Result<(), String> {
         let keep = Keep {

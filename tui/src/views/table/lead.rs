@@ -10,12 +10,17 @@ use super::Table;
 use crate::data::Row;
 use crate::view::{Cx, Do};
 use crate::views;
+use crate::views::containers::Containers;
 use crate::views::text::{Text, What};
 
-type Lead = fn(&Row, &Resource, &Cx<'_>) -> Vec<Do>;
+type Lead = fn(&Row, &Arc<Resource>, &Cx<'_>) -> Vec<Do>;
 
 /// Group, plural, where Enter leads. Every other kind is described.
 const LEADS: &[(&str, &str, Lead)] = &[
+    ("", "pods", |row, resource, _| {
+        let (namespace, name) = row.key();
+        vec![Do::Open(Box::new(Containers::new(resource.clone(), namespace, name)))]
+    }),
     ("apps", "deployments", selected_pods),
     ("apps", "statefulsets", selected_pods),
     ("apps", "daemonsets", selected_pods),
@@ -81,7 +86,7 @@ pub(super) fn replica_sets(row: &Row, cx: &Cx<'_>) -> Vec<Do> {
     })
 }
 
-fn selected_pods(row: &Row, resource: &Resource, cx: &Cx<'_>) -> Vec<Do> {
+fn selected_pods(row: &Row, resource: &Arc<Resource>, cx: &Cx<'_>) -> Vec<Do> {
     let Some(selector) = relations::pod_selector(&row.object()) else {
         return Do::why(format!("{} selects no Pods", row.row.name));
     };
