@@ -111,7 +111,12 @@ impl Console {
         let source = self.source(plural);
         let resource = builtin().resolve(plural).unwrap();
         let rows = self.rows(plural, objects);
-        for batch in [Batch::Headings(headings(resource).into()), Batch::Begin, Batch::Rows(rows, None), Batch::End] {
+        for batch in [
+            Batch::Headings(headings(resource).into()),
+            Batch::Begin,
+            Batch::Rows(rows, None),
+            Batch::End,
+        ] {
             self.event(Event::Data(source.clone(), batch));
         }
     }
@@ -324,7 +329,10 @@ fn text_is_searched_and_shown_anew() {
     console.keys("d");
     let id = console.app.tabs.top().unwrap().id;
     assert!(matches!(console.effects.last(), Some(Effect::Watch(_))));
-    console.event(Event::Reply(id, Reply::Text("Name:  db-a\nNode:  n1\nIP:\nNode-Selectors:  none".to_owned())));
+    console.event(Event::Reply(
+        id,
+        Reply::Text("Name:  db-a\nNode:  n1\nIP:\nNode-Selectors:  none".to_owned()),
+    ));
     console.keys("/ n o d e enter");
     console.sees("Describe(default/db-a) /node 1/2");
     console.keys("n");

@@ -26,7 +26,15 @@ use crate::theme::glyph;
 use crate::view::{Cx, Do, View};
 
 const HEADINGS: [&str; 9] = [
-    "", "NAME", "KIND", "READY", "STATE", "RESTARTS", "IMAGE", "PORTS", "REQUESTS CPU/MEM",
+    "",
+    "NAME",
+    "KIND",
+    "READY",
+    "STATE",
+    "RESTARTS",
+    "IMAGE",
+    "PORTS",
+    "REQUESTS CPU/MEM",
 ];
 
 /// The view.
@@ -88,7 +96,11 @@ fn containers(pod: &Value, now: Timestamp) -> Vec<Container> {
     let kinds = [
         ("init", "/spec/initContainers", "/status/initContainerStatuses"),
         ("", "/spec/containers", "/status/containerStatuses"),
-        ("ephemeral", "/spec/ephemeralContainers", "/status/ephemeralContainerStatuses"),
+        (
+            "ephemeral",
+            "/spec/ephemeralContainers",
+            "/status/ephemeralContainerStatuses",
+        ),
     ];
     let of = |(kind, spec, status): (&str, &str, &str)| {
         let statuses = view::list(pod, status);
@@ -96,7 +108,12 @@ fn containers(pod: &Value, now: Timestamp) -> Vec<Container> {
             let name = view::text(container, "/name");
             let status = statuses.iter().find(|s| s["name"] == name);
             let sidecar = kind == "init" && view::text(container, "/restartPolicy") == "Always";
-            one(if sidecar { "sidecar" } else { kind }, container, status.unwrap_or(&Value::Null), now)
+            one(
+                if sidecar { "sidecar" } else { kind },
+                container,
+                status.unwrap_or(&Value::Null),
+                now,
+            )
         };
         view::list(pod, spec).iter().map(row).collect::<Vec<_>>()
     };
@@ -139,7 +156,10 @@ fn state(kind: &str, status: &Value, ready: bool, now: Timestamp) -> (String, Se
             (0, _) => Severity::Muted,
             _ => Severity::Failure,
         };
-        return (format!("{reason} ({code}) {} ago", since("/state/terminated/finishedAt")), severity);
+        return (
+            format!("{reason} ({code}) {} ago", since("/state/terminated/finishedAt")),
+            severity,
+        );
     }
     match view::text(status, "/state/waiting/reason") {
         "" => ("Waiting".to_owned(), Severity::Progress),
@@ -154,8 +174,17 @@ impl View for Containers {
     }
 
     fn title(&self, _cx: &Cx<'_>) -> String {
-        let filter = if self.filter.is_empty() { String::new() } else { format!(" /{}", self.filter) };
-        format!("containers({}/{})[{}]{filter}", self.namespace, self.pod, self.all.len())
+        let filter = if self.filter.is_empty() {
+            String::new()
+        } else {
+            format!(" /{}", self.filter)
+        };
+        format!(
+            "containers({}/{})[{}]{filter}",
+            self.namespace,
+            self.pod,
+            self.all.len()
+        )
     }
 
     fn contexts(&self) -> Vec<&'static str> {
@@ -192,10 +221,15 @@ impl View for Containers {
         let rows = self.all.iter().enumerate().map(|(at, container)| {
             let selected = if at == self.at { theme.selected } else { Style::new() };
             let style = theme.of(container.severity);
-            let head = [Span::styled(glyph(container.severity), style), Span::raw(container.name.as_str())];
-            let cells = container.cells.iter().enumerate().map(|(at, text)| {
-                Span::styled(text.as_str(), if at == 2 { style } else { theme.text })
-            });
+            let head = [
+                Span::styled(glyph(container.severity), style),
+                Span::raw(container.name.as_str()),
+            ];
+            let cells = container
+                .cells
+                .iter()
+                .enumerate()
+                .map(|(at, text)| Span::styled(text.as_str(), if at == 2 { style } else { theme.text }));
             Line::new(head.into_iter().chain(cells)).style(theme.text.patch(selected))
         });
         let width = |column: usize| {
