@@ -23,6 +23,7 @@ use crate::effect::Effect;
 use crate::event::{Cluster, Event, Notice, Reply, Stamped, Tone, ViewId};
 use crate::theme::Theme;
 use crate::view::{Cx, Do};
+use crate::views::perform;
 use dialog::OpenDialog;
 use prompt::{Prompt, Purpose};
 use stack::Tabs;
@@ -290,7 +291,10 @@ impl App {
             let (to, answer) = (dialog.owner(), dialog.key(key));
             match answer {
                 dialog::Outcome::Open => {}
-                dialog::Outcome::Closed => self.dialog = None,
+                dialog::Outcome::Closed => {
+                    self.dialog = None;
+                    self.reply(to, Reply::Cancelled, effects);
+                }
                 dialog::Outcome::Answered(answer) => {
                     self.dialog = None;
                     self.reply(to, Reply::Answered(answer), effects);
@@ -319,6 +323,11 @@ impl App {
         let taken = self.tabs.top_mut().and_then(|open| {
             let cx = self.world.cx(open.id);
             open.view.act(act, &cx).map(|wanted| (open.id, wanted))
+        });
+        let taken = taken.or_else(|| {
+            let open = self.tabs.top()?;
+            let wanted = perform::begin(act, &*open.view, &self.world.cx(open.id))?;
+            Some((open.id, wanted))
         });
         if let Some((id, wanted)) = taken {
             return self.carry_out(id, wanted, effects);

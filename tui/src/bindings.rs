@@ -77,7 +77,23 @@ bindings! {
     PageUp "page-up" ["ctrl-b" "pageup"] ["table" "text" "tree"] "Navigation" "a page up";
     ClearFilter "clear-filter" ["ctrl-u" "ctrl-q"] ["table" "text" "tree"] "Navigation" "clear the filter";
 
-    Enter "enter" ["enter"] ["table"] "Row" "into the row";
+    Actions "actions" ["m"] ["table" "tree"] "Actions" "everything that can be done to the row";
+    Edit "edit" ["e"] ["table" "tree"] "Actions" "edit";
+    Scale "scale" ["s"] ["deployments" "statefulsets" "replicasets" "replicationcontrollers"] "Actions" "scale";
+    Restart "restart" ["r"] ["deployments" "statefulsets" "daemonsets"] "Actions" "restart: replace all Pods";
+    Rollback "rollback" ["ctrl-l"] ["replicasets" "controllerrevisions" "deployments" "statefulsets" "daemonsets"] "Actions" "back to an earlier revision";
+    SetImage "set-image" ["i"] ["pods" "deployments" "statefulsets" "daemonsets" "replicasets" "cronjobs"] "Actions" "set images";
+    Delete "delete" ["ctrl-d"] ["table" "tree"] "Actions" "delete, after a question";
+    Kill "kill" ["ctrl-k"] ["pods"] "Actions" "delete at once, after a question";
+    Cordon "cordon" ["c"] ["nodes"] "Actions" "cordon";
+    Uncordon "uncordon" ["u"] ["nodes"] "Actions" "uncordon";
+    Drain "drain" ["r"] ["nodes"] "Actions" "drain";
+    Trigger "trigger" ["t"] ["cronjobs"] "Actions" "run a Job of it now";
+    SuspendJobs "suspend-cron-job" ["s"] ["cronjobs"] "Actions" "suspend, or resume";
+
+    UsedBy "used-by" ["u"] ["secrets" "configmaps" "serviceaccounts" "persistentvolumeclaims" "persistentvolumes" "storageclasses" "priorityclasses" "roles" "clusterroles" "ingressclasses" "services"] "Row" "who uses it";
+    Unfold "unfold" ["x"] ["tree"] "Navigation" "unfold everything";
+    Enter "enter" ["enter"] ["table" "tree"] "Row" "into the row";
     Describe "describe" ["d"] ["table" "tree"] "Row" "describe";
     Yaml "yaml" ["y"] ["table" "tree"] "Row" "YAML";
     CopyName "copy-name" ["c"] ["table" "tree"] "Row" "copy the name";

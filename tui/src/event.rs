@@ -97,6 +97,10 @@ pub enum Reply {
     Text(String),
     /// The answers of a dialog.
     Answered(Answer),
+    /// A dialog was left without an answer.
+    Cancelled,
+    /// What became of each of several things.
+    Each(Vec<Result<Value, String>>),
     /// Bytes of a stream.
     Output(Vec<u8>),
     /// A job is done, with words on how it went.

@@ -6,6 +6,7 @@
 
 pub mod connect;
 pub mod fetch;
+pub mod perform;
 pub mod watch;
 
 use std::collections::HashMap;

@@ -4,8 +4,11 @@
 
 pub mod containers;
 pub mod list;
+pub mod perform;
+pub mod pulse;
 pub mod table;
 pub mod text;
+pub mod tree;
 
 use std::sync::Arc;
 
@@ -45,6 +48,14 @@ const WORDS: &[Word] = &[
     Word {
         names: &["contexts", "context", "ctx"],
         open: |_, cx| Ok(list::contexts(cx)),
+    },
+    Word {
+        names: &["pulse", "pulses", "pu", "hz"],
+        open: |_, cx| Ok(pulse::open(cx)),
+    },
+    Word {
+        names: &["xray", "xr", "x"],
+        open: tree::xray,
     },
     Word {
         names: &["notices", "messages"],

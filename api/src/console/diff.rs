@@ -132,6 +132,24 @@ fn line(change: &similar::InlineChange<'_, str>) -> Line {
     }
 }
 
+/// The merge patch (RFC 7386) that makes `after` of `before`.
+pub fn merge_patch(before: &Value, after: &Value) -> Value {
+    let (Value::Object(old), Value::Object(new)) = (before, after) else {
+        return after.clone();
+    };
+    let mut patch = serde_json::Map::new();
+    for (key, value) in new {
+        match old.get(key) {
+            Some(known) if known == value => {}
+            Some(known) => drop(patch.insert(key.clone(), merge_patch(known, value))),
+            None => drop(patch.insert(key.clone(), value.clone())),
+        }
+    }
+    let gone = old.keys().filter(|key| !new.contains_key(*key));
+    patch.extend(gone.map(|key| (key.clone(), Value::Null)));
+    patch.into()
+}
+
 /// A hunk for two columns: removed lines beside the added ones that took their place.
 pub fn side_by_side(hunk: &[Line]) -> Vec<Pair> {
     let mut pairs: Vec<Pair> = Vec::new();
@@ -219,6 +237,19 @@ mod tests {
                 .count(),
             4
         );
+    }
+
+    #[test]
+    fn a_change_can_be_carried_over() {
+        let (old, new) = (
+            json!({"a": {"b": 1, "c": 2}, "d": [1]}),
+            json!({"a": {"b": 1, "e": 3}, "d": [2]}),
+        );
+        let patch = merge_patch(&old, &new);
+        assert_eq!(patch, json!({"a": {"c": null, "e": 3}, "d": [2]}));
+        let mut newest = json!({"a": {"b": 9, "c": 2}, "d": [1]});
+        json_patch::merge(&mut newest, &patch);
+        assert_eq!(newest, json!({"a": {"b": 9, "e": 3}, "d": [2]}));
     }
 
     #[test]

@@ -620,6 +620,7 @@ impl View for Table {
                     vec![Do::say(Tone::Info, format!("namespace {name}")), Do::Use(vec![name])]
                 }));
             }
+            Act::UsedBy => return Some(self.on_row(|row| super::tree::used_by(row, &self.resource, cx))),
             Act::ReplicaSets => return Some(self.on_row(|row| lead::replica_sets(row, cx))),
             Act::Mark => return Some(self.mark()),
             Act::MarkRange => return Some(self.mark_range()),
