@@ -4,7 +4,7 @@
 //! restarts can be watched without an image registry. One thread per connection; std only.
 //!
 //! Arguments make it a tool for trying things out in a container that has no shell: `--version`, `--get URL` (fetches
-//! over HTTP), `--echo` (copies its input to its output), `--exit CODE`.
+//! over HTTP), `--echo` (copies its input to its output), `--exit CODE`, `--read FILE`, `--write FILE TEXT`.
 //!
 //! Environment: `PORT` (8080), `VERSION`, `POD_NAME`, `POD_NAMESPACE`, `NODE_NAME`, `START_DELAY`, `CRASH_AFTER`,
 //! `STOP_DELAY` (durations: `5`, `5s`, `500ms`), `FAIL_READY`, `FAIL_LIVE`, `FAIL_START` (any value but `false`).
@@ -91,7 +91,9 @@ fn tool(arguments: &[&str]) {
         ["--get", url] => get(url),
         ["--echo"] => std::io::copy(&mut std::io::stdin(), &mut std::io::stdout()).map(drop),
         ["--exit", code] => std::process::exit(code.parse().unwrap_or(1)),
-        _ => fail("usage: hello [--version | --get URL | --echo | --exit CODE]"),
+        ["--read", file] => std::fs::read(file).and_then(|data| std::io::stdout().write_all(&data)),
+        ["--write", file, text] => std::fs::write(file, text),
+        _ => fail("usage: hello [--version | --get URL | --echo | --exit CODE | --read FILE | --write FILE TEXT]"),
     };
     if let Err(error) = done {
         fail(&format!("{}: {error}", arguments.join(" ")));

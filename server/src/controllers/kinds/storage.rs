@@ -225,7 +225,7 @@ impl StorageClass {
     }
 
     /// The default class: of several the newest, then the first by name.
-    pub fn default_of<'a, T: AsRef<Self>>(classes: &'a [T]) -> Option<&'a Self> {
+    pub fn default_of<T: AsRef<Self>>(classes: &[T]) -> Option<&Self> {
         let age = |class: &Self| class.metadata.creation_timestamp.unwrap_or(Timestamp::UNIX_EPOCH);
         let defaults = classes
             .iter()
