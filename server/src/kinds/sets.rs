@@ -68,7 +68,8 @@ impl Strategy for StatefulSet {
         );
         if context.subresource.is_empty() {
             let spec = check.field("spec");
-            check_common(&spec, "statefulset", object);
+            let whole = with_claims(object);
+            check_common(&check.beside(&whole).field("spec"), "statefulset", object);
             let management = spec.field("podManagementPolicy");
             if !matches!(management.str(), "OrderedReady" | "Parallel") {
                 management.invalid("must be 'OrderedReady' or 'Parallel'");
@@ -108,6 +109,35 @@ impl Strategy for StatefulSet {
             false => vec![FieldError::forbidden("spec", FIXED)],
         }
     }
+}
+
+/// The object with the volumes that its Pods will have, which the template's mounts may name.
+fn with_claims(object: &Object) -> Object {
+    let mut object = object.clone();
+    let spec = section(&mut object, "spec");
+    let claims = spec
+        .get("volumeClaimTemplates")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    let Some(pod) = existing(spec, "template").and_then(|template| existing(template, "spec")) else {
+        return object;
+    };
+    let mut volumes = pod
+        .get("volumes")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    for claim in claims {
+        let name = &claim["metadata"]["name"];
+        if name.is_string() && !volumes.iter().any(|volume| volume["name"] == *name) {
+            volumes.push(json!({"name": name, "emptyDir": {}}));
+        }
+    }
+    if !volumes.is_empty() {
+        pod.insert("volumes".into(), volumes.into());
+    }
+    object
 }
 
 fn check_stateful_strategy(strategy: &Check<'_>) {

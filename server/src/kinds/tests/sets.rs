@@ -66,6 +66,17 @@ fn stateful_sets() {
         set(json!({"template": {"spec": {"restartPolicy": "Never"}}})),
         &[r#"spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always""#],
     );
+    let mounting = |claims: Value| {
+        let mounts = json!([{"name": "data", "mountPath": "/data"}]);
+        let containers = json!([{"name": "c", "image": "i:1", "volumeMounts": mounts}]);
+        set(json!({"template": {"spec": {"containers": containers}}, "volumeClaimTemplates": claims}))
+    };
+    check("StatefulSet", mounting(json!([{"metadata": {"name": "data"}}])), &[]);
+    check(
+        "StatefulSet",
+        mounting(json!([])),
+        &[r#"spec.template.spec.containers[0].volumeMounts[0].name: Not found: "data""#],
+    );
     let to = |patch| update_problems("StatefulSet", set(json!({})), set(patch));
     assert_eq!(to(json!({"replicas": 3, "minReadySeconds": 1})), [""; 0]);
     insta::assert_snapshot!(to(json!({"serviceName": "x"})).join("\n"), @"spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden");
