@@ -21,9 +21,11 @@ use crate::bindings::{self, Act, Bindings};
 use crate::data::{Data, Rights, Source};
 use crate::effect::Effect;
 use crate::event::{Cluster, Event, Notice, Reply, Stamped, Tone, ViewId};
+use crate::forwards::Forwards;
 use crate::theme::Theme;
 use crate::view::{Cx, Do};
 use crate::views::perform;
+use crate::views::streams;
 use dialog::OpenDialog;
 use prompt::{Prompt, Purpose};
 use stack::Tabs;
@@ -75,6 +77,7 @@ pub(crate) struct World {
     read_only: bool,
     namespaces: Vec<String>,
     favourites: Vec<String>,
+    forwards: Forwards,
     notices: Vec<(Timestamp, Notice)>,
     now: Timestamp,
     stale: bool,
@@ -94,6 +97,7 @@ impl World {
             read_only: self.read_only,
             stale: self.stale,
             namespaces: &self.favourites,
+            forwards: &self.forwards,
             notices: &self.notices,
         }
     }
@@ -139,6 +143,7 @@ impl App {
                 read_only: setup.read_only,
                 namespaces: namespaces.clone().unwrap_or_default(),
                 favourites: Vec::new(),
+                forwards: Forwards::default(),
                 notices: Vec::new(),
                 now,
                 stale: false,
@@ -185,7 +190,8 @@ impl App {
                 }
             }
             Event::Resize(width, height) => self.size = Rect::new(0, 0, width, height),
-            Event::Tick | Event::Continued => {}
+            Event::Tick => self.with_view(effects, |view, cx| view.tick(cx)),
+            Event::Continued => {}
             Event::Terminated => effects.push(Effect::Quit),
             Event::Connected(Ok(cluster)) => self.connected(cluster, effects),
             Event::Connected(Err(error)) => {
@@ -208,6 +214,7 @@ impl App {
                 self.world.rights.insert(namespace, rights);
             }
             Event::Rights(..) => {}
+            Event::Forward(id, news) => self.world.forwards.apply(id, news),
             Event::Reply(to, reply) => self.reply(to, reply, effects),
             Event::Notice(notice) => self.say(notice),
         }
@@ -230,6 +237,11 @@ impl App {
     }
 
     fn reply(&mut self, to: ViewId, reply: Reply, effects: &mut Vec<Effect>) {
+        if let Reply::Answered(answer) = &reply
+            && let Some(wanted) = streams::answered(answer, &self.world.cx(to))
+        {
+            return self.carry_out(to, wanted, effects);
+        }
         let wanted = match self.tabs.find_mut(to) {
             Some(open) => open.view.reply(reply, &self.world.cx(to)),
             None => return,
@@ -261,6 +273,8 @@ impl App {
                 Do::Say(notice) => self.say(notice),
                 Do::Effect(effect) => effects.push(effect),
                 Do::Use(namespaces) => self.use_namespaces(namespaces, effects),
+                Do::Forward(request) => effects.push(self.world.forwards.open(request)),
+                Do::EndForward(id) => effects.push(self.world.forwards.close(id)),
                 Do::Fullscreen(on) => self.fullscreen = on,
             }
         }
@@ -329,10 +343,12 @@ impl App {
             let wanted = perform::begin(act, &*open.view, &self.world.cx(open.id))?;
             Some((open.id, wanted))
         });
+        let taken = taken.or_else(|| self.act_on_rows(act));
         if let Some((id, wanted)) = taken {
             return self.carry_out(id, wanted, effects);
         }
         match act {
+            Act::PortForwards => self.go_above("pf", effects),
             Act::Command => self.prompt = Some(Prompt::new(Purpose::Command, "")),
             Act::Filter => self.begin_filter(),
             Act::ClearFilter => self.set_filter("", effects),
@@ -365,6 +381,18 @@ impl App {
                 self.hint(format!("nothing here to do this with: {what}"));
             }
         }
+    }
+
+    /// Does what a key means for the rows that are chosen.
+    fn act_on_rows(&self, act: Act) -> Option<(ViewId, Vec<Do>)> {
+        let open = self.tabs.top()?;
+        let cx = self.world.cx(open.id);
+        let (resource, rows) = open.view.chosen(&cx)?;
+        let wanted = match (open.view.container(), rows.as_slice()) {
+            (Some(container), [pod]) => streams::act_in(act, &resource, pod, &container, &cx),
+            _ => streams::act(act, &resource, &rows, &cx),
+        };
+        wanted.map(|wanted| (open.id, wanted))
     }
 
     fn paste(&mut self, text: &str, effects: &mut Vec<Effect>) {

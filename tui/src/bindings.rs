@@ -133,6 +133,33 @@ bindings! {
     Namespace8 "namespace-8" ["8"] ["table"] "Namespaces" "eighth";
     Namespace9 "namespace-9" ["9"] ["table"] "Namespaces" "ninth";
 
+    Logs "logs" ["l"] ["pods" "containers" "deployments" "daemonsets" "statefulsets" "jobs" "services"] "Row" "logs; of all marked rows merged";
+    PreviousLogs "previous-logs" ["p"] ["pods" "containers" "deployments" "daemonsets" "statefulsets" "jobs" "services"] "Row" "logs of before the last restart";
+    Shell "shell" ["s"] ["pods" "containers"] "Row" "a shell in the container";
+    Attach "attach" ["a"] ["pods" "containers"] "Row" "attach to what runs there";
+    PortForward "port-forward" ["F"] ["pods" "containers" "services" "deployments" "statefulsets" "daemonsets"] "Row" "forward ports";
+    PortForwards "port-forwards" ["f"] ["pods" "containers" "services" "deployments" "statefulsets" "daemonsets"] "Row" "ports that are forwarded";
+    Transfer "transfer" ["t"] ["pods" "containers"] "Row" "copy files to and from the container";
+    ForwardEnd "end-forward" ["ctrl-d"] ["forwards"] "Row" "end the forward";
+
+    LogTail "log-tail" ["0"] ["logs"] "Logs" "the last lines";
+    LogHead "log-head" ["1"] ["logs"] "Logs" "from the beginning";
+    Log1m "log-1m" ["2"] ["logs"] "Logs" "the last minute";
+    Log5m "log-5m" ["3"] ["logs"] "Logs" "5 minutes";
+    Log15m "log-15m" ["4"] ["logs"] "Logs" "15 minutes";
+    Log30m "log-30m" ["5"] ["logs"] "Logs" "30 minutes";
+    Log1h "log-1h" ["6"] ["logs"] "Logs" "an hour";
+    LogScroll "log-autoscroll" ["s"] ["logs"] "Logs" "follow the end, or stop";
+    LogTime "log-time" ["t"] ["logs"] "Logs" "show times";
+    LogColumns "log-column-lock" ["L"] ["logs"] "Logs" "new lines leave the column where it is";
+    LogMark "log-mark" ["m"] ["logs"] "Logs" "mark this place";
+    LogClear "log-clear" ["C"] ["logs"] "Logs" "forget all lines";
+    LogAll "log-all-containers" ["a"] ["logs"] "Logs" "all containers, or one";
+    LogPrevious "log-previous" ["p"] ["logs"] "Logs" "before the last restart, or now";
+    LogFaults "log-faults" ["ctrl-z"] ["logs"] "Logs" "only warnings and errors";
+    LogSearch "log-search" ["F"] ["logs"] "Logs" "search: highlight, hide nothing";
+    LogJson "log-json" ["x"] ["logs"] "Logs" "spread JSON out";
+
     SearchNext "search-next" ["n"] ["text"] "Text" "next match";
     SearchPrevious "search-previous" ["N"] ["text"] "Text" "previous match";
     CopyAll "copy-all" ["c"] ["text"] "Copy" "copy all";

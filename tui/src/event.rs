@@ -52,6 +52,8 @@ pub enum Event {
     Data(Arc<Source>, Batch),
     /// What one may do in a namespace.
     Rights(String, Result<crate::data::Rights, String>),
+    /// News of a port-forward.
+    Forward(u64, crate::forwards::News),
     /// Something for one view: the answer of a job, or of a dialog.
     Reply(ViewId, Reply),
     /// News for people, for the history pane.
@@ -103,6 +105,10 @@ pub enum Reply {
     Each(Vec<Result<Value, String>>),
     /// Bytes of a stream.
     Output(Vec<u8>),
+    /// News of the logs that the view follows, and which request for them they belong to.
+    Log(u64, crate::tasks::logs::News),
+    /// News of a process in a container.
+    Process(crate::tasks::process::News),
     /// A job is done, with words on how it went.
     Done(String),
     /// A job failed.

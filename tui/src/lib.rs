@@ -10,6 +10,7 @@ pub mod bindings;
 pub mod data;
 pub mod effect;
 pub mod event;
+pub mod forwards;
 pub mod logs;
 pub mod run;
 pub mod shell;

@@ -6,7 +6,11 @@
 
 pub mod connect;
 pub mod fetch;
+pub mod forward;
+pub mod logs;
 pub mod perform;
+pub mod process;
+pub mod transfer;
 pub mod watch;
 
 use std::collections::HashMap;

@@ -49,6 +49,8 @@ pub struct Cx<'a> {
     pub stale: bool,
     /// Namespaces used lately, for the digit keys.
     pub namespaces: &'a [String],
+    /// Port-forwards.
+    pub forwards: &'a crate::forwards::Forwards,
     /// What was done and said, latest last.
     pub notices: &'a [(Timestamp, Notice)],
 }
@@ -87,6 +89,10 @@ pub enum Do {
     Effect(Effect),
     /// Use these namespaces from now on; empty for all.
     Use(Vec<String>),
+    /// Forward ports, until that is ended.
+    Forward(crate::forwards::Request),
+    /// End a port-forward.
+    EndForward(u64),
     /// Show only the view, or everything again.
     Fullscreen(bool),
 }
@@ -226,6 +232,11 @@ pub trait View: Debug + Send {
     /// Uses other namespaces; empty for all. `false` when it has none.
     fn set_namespaces(&mut self, _namespaces: &[String], _cx: &Cx<'_>) -> bool {
         false
+    }
+
+    /// The time that [`View::due`] named has come.
+    fn tick(&mut self, _cx: &Cx<'_>) -> Vec<Do> {
+        Vec::new()
     }
 
     /// When time alone changes what it shows.

@@ -3,9 +3,13 @@
 //! What is in no row is read by the grammar that all consoles share, or as a locator.
 
 pub mod containers;
+pub mod forwards;
 pub mod list;
+pub mod logs;
 pub mod perform;
+pub mod process;
 pub mod pulse;
+pub mod streams;
 pub mod table;
 pub mod text;
 pub mod tree;
@@ -56,6 +60,10 @@ const WORDS: &[Word] = &[
     Word {
         names: &["xray", "xr", "x"],
         open: tree::xray,
+    },
+    Word {
+        names: &["port-forwards", "portforward", "pf"],
+        open: |_, _| Ok(Box::new(forwards::Forwards::default())),
     },
     Word {
         names: &["notices", "messages"],

@@ -70,6 +70,7 @@ impl App {
         self.rights_asked.clear();
         self.world.rights.clear();
         self.world.data.clear();
+        self.world.forwards.clear();
         self.world.favourites.clear();
         self.world.discovered = false;
         self.namespaces_given = false;

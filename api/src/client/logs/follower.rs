@@ -307,15 +307,16 @@ pub async fn older(
     sources: &[(Source, u64, Timestamp)],
     want: u64,
 ) -> std::io::Result<Vec<(usize, Timestamp, Bytes)>> {
-    let opened = stream::iter(sources.iter().enumerate())
-        .map(|(index, (source, have, _))| async move {
-            let options = Options {
-                timestamps: true,
-                tail: i64::try_from(have + want).ok(),
-                ..Options::default()
-            };
-            open(rest, source, &options).await.map(|reader| (index, reader))
-        })
+    let opening = sources.iter().enumerate().map(|(index, (source, have, _))| {
+        let (rest, source) = (rest.clone(), source.clone());
+        let options = Options {
+            timestamps: true,
+            tail: i64::try_from(have + want).ok(),
+            ..Options::default()
+        };
+        async move { open(&rest, &source, &options).await.map(|reader| (index, reader)) }
+    });
+    let opened = stream::iter(opening.collect::<Vec<_>>())
         .buffered(OPENING)
         .collect::<Vec<_>>()
         .await;
