@@ -133,7 +133,7 @@ bindings! {
     Namespace8 "namespace-8" ["8"] ["table"] "Namespaces" "eighth";
     Namespace9 "namespace-9" ["9"] ["table"] "Namespaces" "ninth";
 
-    Logs "logs" ["l"] ["pods" "containers" "deployments" "daemonsets" "statefulsets" "jobs" "services"] "Row" "logs; of all marked rows merged";
+    Logs "logs" ["l"] ["pods" "containers" "deployments" "daemonsets" "statefulsets" "jobs" "services"] "Row" "logs; several rows merge";
     PreviousLogs "previous-logs" ["p"] ["pods" "containers" "deployments" "daemonsets" "statefulsets" "jobs" "services"] "Row" "logs of before the last restart";
     Shell "shell" ["s"] ["pods" "containers"] "Row" "a shell in the container";
     Attach "attach" ["a"] ["pods" "containers"] "Row" "attach to what runs there";

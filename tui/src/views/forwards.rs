@@ -30,10 +30,16 @@ impl Forwards {
 
 /// A forward's cells: where, from, to, state, connections, bytes.
 fn cells(entry: &Entry) -> [String; 7] {
-    let listening = entry
-        .listening
-        .iter()
-        .map(|(address, port)| format!("{address} → {port}"));
+    // Both addresses of localhost are one place to people.
+    let place = |(address, port): &(String, u16)| {
+        let local = ["127.0.0.1:", "[::1]:"]
+            .iter()
+            .find_map(|host| address.strip_prefix(host));
+        let local = local.map_or_else(|| address.clone(), |port| format!("localhost:{port}"));
+        format!("{local} → {port}")
+    };
+    let mut listening: Vec<_> = entry.listening.iter().map(place).collect();
+    listening.dedup();
     let state = match &entry.status {
         Status::Opening => "◐ opening".to_owned(),
         Status::Active(pod) => format!("● {pod}"),
