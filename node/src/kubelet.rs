@@ -351,10 +351,11 @@ async fn remove_traces(shared: &Shared, uid: String) {
     }
 }
 
-/// Drops what the kubelet never reads, before the Pod is kept.
+/// Drops what the kubelet never reads, before the Pod is kept, and has one list of containers.
 fn slim(pod: &mut Pod) {
     pod.metadata.managed_fields = None;
     if let Some(annotations) = pod.metadata.annotations.as_mut() {
         annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
     }
+    podinfo::adopt_ephemeral(pod);
 }

@@ -4,13 +4,18 @@
 //! address ranges, bridge and nftables table. Dropping it removes all of that. When a test fails, the end
 //! of the server's log is printed.
 
+pub mod image;
+pub mod terminal;
+
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::net::TcpListener;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::Value;
 
 /// How long a state may take to come about before a test gives up.
@@ -89,6 +94,22 @@ impl Cluster {
         cluster
     }
 
+    /// Starts a cluster that has [`image::IMAGE`].
+    pub fn start_with_shell() -> Self {
+        let mut cluster = Self::prepare(&[]);
+        let images = cluster.data_dir().join("agent/images");
+        std::fs::create_dir_all(&images).expect("a folder");
+        std::fs::write(images.join("busybox.tar"), image::busybox()).expect("an archive");
+        cluster.launch();
+        cluster.wait("node to be Ready with its image", |c| {
+            c.get("nodes").is_ok_and(|nodes| {
+                condition(&nodes["items"][0], "Ready")
+                    && nodes["items"][0]["status"]["images"].to_string().contains(image::IMAGE)
+            })
+        });
+        cluster
+    }
+
     /// A cluster that was not launched yet.
     pub fn prepare(flags: &[&str]) -> Self {
         let dir = tempfile::Builder::new()
@@ -107,6 +128,11 @@ impl Cluster {
     /// Port of the API.
     pub fn port(&self) -> u16 {
         22000 + self.slot.number * 10
+    }
+
+    /// The first of the node ports that are this cluster's.
+    pub fn node_port(&self) -> u16 {
+        30000 + self.slot.number * 20
     }
 
     /// Data directory.
@@ -283,6 +309,25 @@ pub fn fail(command: &mut Command) -> String {
         String::from_utf8_lossy(&output.stdout)
     );
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Reads what a process writes until something stands in it; gives all of it.
+#[track_caller]
+pub fn read_until(output: &mut (impl Read + AsFd), part: &str) -> String {
+    let begun = Instant::now();
+    let mut seen = String::new();
+    while !seen.contains(part) {
+        let mut ready = [PollFd::new(output.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut ready, PollTimeout::from(500u16)).expect("polled") == 0 {
+            assert!(begun.elapsed() < PATIENCE, "waited for {part:?} in {seen:?}");
+            continue;
+        }
+        let mut buffer = [0; 256];
+        let length = output.read(&mut buffer).expect("output");
+        assert_ne!(length, 0, "the output ended without {part:?}: {seen}");
+        seen.push_str(&String::from_utf8_lossy(&buffer[..length]));
+    }
+    seen
 }
 
 /// Whether a condition of an object is True.

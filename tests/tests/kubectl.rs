@@ -1,11 +1,16 @@
 //! What people do with kubectl, done with kubectl: the released 1.32 and 1.35, with every check on.
 
+#[path = "kubectl/terminals.rs"]
+mod terminals;
+#[path = "kubectl/writes.rs"]
+mod writes;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use mizzen_tests::{Cluster, can_run_containers, fail, succeed};
+use mizzen_tests::{Cluster, can_run_containers, fail, read_until, succeed};
 
 const WEB: &str = r"
 apiVersion: apps/v1
@@ -35,6 +40,13 @@ impl Client<'_> {
             .client(self.name, &arguments.split(' ').collect::<Vec<_>>())
     }
 
+    /// A command whose last words are one argument each, spaces and all.
+    fn command_with(&self, arguments: &str, last: &[&str]) -> Command {
+        let mut command = self.command(arguments);
+        command.args(last);
+        command
+    }
+
     #[track_caller]
     fn run(&self, arguments: &str) -> String {
         succeed(&mut self.command(arguments))
@@ -43,6 +55,17 @@ impl Client<'_> {
     #[track_caller]
     fn fails(&self, arguments: &str) -> String {
         fail(&mut self.command(arguments))
+    }
+
+    /// Runs a command with this as its input.
+    #[track_caller]
+    fn feed(&self, arguments: &str, input: &str) -> String {
+        let file = self.cluster.scratch().join(format!("{}-input", self.name));
+        std::fs::write(&file, input).expect("written");
+        succeed(
+            self.command(arguments)
+                .stdin(std::fs::File::open(&file).expect("just written")),
+        )
     }
 
     #[track_caller]
@@ -69,6 +92,29 @@ fn everyday_commands() {
         nodes_and_rights(&client);
         client.run(&format!("delete namespace {namespace} --timeout=60s"));
     }
+}
+
+/// What needs a shell in a container, with both clients at the same time.
+#[test]
+fn terminals_files_and_changes() {
+    if !can_run_containers() {
+        return;
+    }
+    let cluster = Cluster::start_with_shell();
+    std::thread::scope(|scope| {
+        for (name, namespace) in [("kubectl-1.32", "one"), ("kubectl-1.35", "two")] {
+            let client = Client {
+                cluster: &cluster,
+                name,
+            };
+            scope.spawn(move || {
+                client.run(&format!("create namespace {namespace}"));
+                terminals::all(&client, namespace);
+                writes::all(&client, namespace);
+                client.run(&format!("delete namespace {namespace} --timeout=60s"));
+            });
+        }
+    });
 }
 
 fn objects(client: &Client<'_>, ns: &str) {
@@ -300,16 +346,4 @@ fn nodes_and_rights(client: &Client<'_>) {
     watch.kill().expect("a process to kill");
     watch.wait().expect("it ends");
     client.run("delete namespace watched");
-}
-
-/// Reads until something stands in the output; gives all of it.
-fn read_until(output: &mut impl Read, part: &str) -> String {
-    let mut seen = String::new();
-    while !seen.contains(part) {
-        let mut buffer = [0; 256];
-        let length = output.read(&mut buffer).expect("output");
-        assert_ne!(length, 0, "the output ended without {part:?}: {seen}");
-        seen.push_str(&String::from_utf8_lossy(&buffer[..length]));
-    }
-    seen
 }

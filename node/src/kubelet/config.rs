@@ -109,6 +109,8 @@ pub struct ContainerFacts<'a> {
     pub termination_file: &'a Path,
     /// The node's memory, for the order of OOM kills.
     pub node_memory: i64,
+    /// The runtime's id of the container whose processes it sees, for ephemeral containers.
+    pub target: Option<String>,
 }
 
 /// The container's configuration.
@@ -158,7 +160,7 @@ pub fn container(pod: &Pod, container: &Container, facts: ContainerFacts<'_>) ->
         tty: container.tty == Some(true),
         linux: Some(LinuxContainerConfig {
             resources: Some(resources::for_container(pod, container, facts.node_memory)),
-            security_context: Some(security::container(pod, container, facts.image)),
+            security_context: Some(security::container(pod, container, facts.image, facts.target)),
         }),
         ..Default::default()
     }

@@ -47,6 +47,7 @@ impl Events {
     ) {
         let list = match pod.container(&container.name) {
             Some((Part::Init | Part::Sidecar, _)) => "initContainers",
+            Some((Part::Ephemeral, _)) => "ephemeralContainers",
             _ => "containers",
         };
         let path = format!("spec.{list}{{{}}}", container.name);

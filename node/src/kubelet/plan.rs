@@ -222,6 +222,7 @@ pub fn restarts(pod: &Pod, part: Part, container: &Container, exit_code: i32) ->
     let of_pod = pod.spec().restart_policy.as_deref();
     // An init container that succeeded is done, whatever the Pod's policy.
     let policy = match (part, container.restart_policy.as_deref().or(of_pod)) {
+        (Part::Ephemeral, _) => "Never",
         (Part::Init, Some("Never")) => "Never",
         (Part::Init, _) => "OnFailure",
         (_, policy) => policy.unwrap_or("Always"),
@@ -477,7 +478,7 @@ impl<'a> Planner<'a> {
                 .latest(&container.name)
                 .filter(|i| i.state == InstanceState::Exited);
             match part {
-                Part::Sidecar => {}
+                Part::Sidecar | Part::Ephemeral => {}
                 Part::Init => {
                     let failed =
                         ended.is_some_and(|i| i.exit_code != 0 && !restarts(pod, part, container, i.exit_code));
@@ -550,10 +551,16 @@ impl<'a> Planner<'a> {
         if self.is_under_way("start") {
             return;
         }
+        // Ephemeral containers wait for nobody: they are there to find out why others do not start.
+        for (part, container) in pod.parts().filter(|(part, _)| *part == Part::Ephemeral) {
+            if !self.ever_ran(&container.name) && self.start(part, container) {
+                return;
+            }
+        }
         let main_began = pod
             .parts()
             .any(|(part, c)| part == Part::Main && runtime.current(&c.name).is_some());
-        for (part, container) in pod.parts() {
+        for (part, container) in pod.parts().filter(|(part, _)| *part != Part::Ephemeral) {
             let current = runtime.current(&container.name);
             let go_on = match (part, current) {
                 (Part::Init, _) if main_began => true,
@@ -575,6 +582,11 @@ impl<'a> Planner<'a> {
                 return;
             }
         }
+    }
+
+    /// Whether there ever was an instance of the container, as far as anybody knows.
+    fn ever_ran(&self, name: &str) -> bool {
+        self.next_attempt(name) > 0
     }
 
     fn has_started(&self, instance: &Instance) -> bool {

@@ -1,7 +1,7 @@
 //! Short readings of a Pod that many parts of the kubelet need.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, EphemeralContainer, Pod, PodSpec};
 
 /// The grace period when a Pod says nothing.
 const DEFAULT_GRACE_S: i64 = 30;
@@ -46,6 +46,48 @@ pub enum Part {
     Sidecar,
     /// An ordinary container.
     Main,
+    /// Added to a Pod that runs, to look into it; runs once.
+    Ephemeral,
+}
+
+/// Puts ephemeral containers behind the ordinary ones, as containers: the kubelet handles all alike, and
+/// [`PodInfo::parts`] tells them apart. Only done to the kubelet's own copy of a Pod.
+pub fn adopt_ephemeral(pod: &mut Pod) {
+    let Some(spec) = &mut pod.spec else { return };
+    let ephemeral = spec.ephemeral_containers.iter().flatten().map(as_container);
+    spec.containers.extend(ephemeral.collect::<Vec<_>>());
+}
+
+/// The container whose processes an ephemeral container sees, if it names one.
+#[must_use]
+pub fn target_of<'p>(pod: &'p Pod, name: &str) -> Option<&'p str> {
+    let mut ephemeral = pod.spec().ephemeral_containers.iter().flatten();
+    let target = ephemeral.find(|c| c.name == name)?.target_container_name.as_deref();
+    target.filter(|target| !target.is_empty())
+}
+
+/// The fields of an ephemeral container that it may have; it has no ports, probes, hooks or resources.
+fn as_container(ephemeral: &EphemeralContainer) -> Container {
+    let of = ephemeral.clone();
+    Container {
+        args: of.args,
+        command: of.command,
+        env: of.env,
+        env_from: of.env_from,
+        image: of.image,
+        image_pull_policy: of.image_pull_policy,
+        name: of.name,
+        security_context: of.security_context,
+        stdin: of.stdin,
+        stdin_once: of.stdin_once,
+        termination_message_path: of.termination_message_path,
+        termination_message_policy: of.termination_message_policy,
+        tty: of.tty,
+        volume_devices: of.volume_devices,
+        volume_mounts: of.volume_mounts,
+        working_dir: of.working_dir,
+        ..Container::default()
+    }
 }
 
 impl PodInfo for Pod {
@@ -78,7 +120,10 @@ impl PodInfo for Pod {
                 c,
             )
         });
-        init.chain(spec.containers.iter().map(|container| (Part::Main, container)))
+        let is_ephemeral = |c: &Container| spec.ephemeral_containers.iter().flatten().any(|e| e.name == c.name);
+        let others = spec.containers.iter();
+        let others = others.map(move |c| (if is_ephemeral(c) { Part::Ephemeral } else { Part::Main }, c));
+        init.chain(others)
     }
 
     fn deletion(&self) -> Option<Timestamp> {
@@ -109,6 +154,7 @@ impl PodInfo for Pod {
             .init_container_statuses
             .iter()
             .chain(&status.container_statuses)
+            .chain(&status.ephemeral_container_statuses)
             .flatten();
         all.into_iter().find(|status| status.name == name)
     }

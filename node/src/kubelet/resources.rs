@@ -7,6 +7,7 @@ use k8s_cri::v1::LinuxContainerResources;
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
+use super::podinfo::{Part, PodInfo};
 use super::quantity;
 
 /// A Pod's quality of service: who gives way first when the node runs out of memory.
@@ -54,11 +55,10 @@ const CRITICAL_PRIORITY: i32 = 2_000_000_000;
 
 type List = BTreeMap<String, Quantity>;
 
-/// All containers that count for resources: init containers first.
+/// All containers that count for resources: init containers first, ephemeral ones not at all.
 pub fn all_containers(pod: &Pod) -> impl Iterator<Item = &Container> {
-    pod.spec
-        .iter()
-        .flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers))
+    let counted = pod.parts().filter(|(part, _)| *part != Part::Ephemeral);
+    counted.map(|(_, container)| container)
 }
 
 /// The Pod's class.
@@ -183,7 +183,8 @@ pub fn for_pod(pod: &Pod) -> PodCgroup {
             complete &= found.is_some();
             found.map_or(0, |q| unit(&q))
         };
-        let main: i64 = spec.containers.iter().map(&mut amount).sum();
+        let main = pod.parts().filter(|(part, _)| *part == Part::Main);
+        let main: i64 = main.map(|(_, container)| amount(container)).sum();
         let (mut sidecars, mut peak) = (0, 0);
         for container in spec.init_containers.iter().flatten() {
             let own = amount(container);

@@ -129,7 +129,17 @@ pub fn sysctls(pod: &Pod) -> HashMap<String, String> {
 
 /// The container's security context.
 #[must_use]
-pub fn container(pod: &Pod, container: &Container, image: &LocalImage) -> LinuxContainerSecurityContext {
+pub fn container(
+    pod: &Pod,
+    container: &Container,
+    image: &LocalImage,
+    target: Option<String>,
+) -> LinuxContainerSecurityContext {
+    let mut namespace_options = namespaces(pod);
+    if let Some(target) = target {
+        namespace_options.pid = NamespaceMode::Target as i32;
+        namespace_options.target_id = target;
+    }
     let (of_pod, own) = contexts(pod, container);
     let privileged = own.privileged == Some(true);
     let unmasked = privileged || own.proc_mount.as_deref() == Some("Unmasked");
@@ -150,7 +160,7 @@ pub fn container(pod: &Pod, container: &Container, image: &LocalImage) -> LinuxC
     LinuxContainerSecurityContext {
         capabilities: Some(capabilities(&own)),
         privileged,
-        namespace_options: Some(namespaces(pod)),
+        namespace_options: Some(namespace_options),
         selinux_options: selinux(own.se_linux_options.as_ref().or(of_pod.se_linux_options.as_ref())),
         run_as_user: boxed(user.or(if username.is_empty() { image.uid } else { None })),
         run_as_group: boxed(own.run_as_group.or(of_pod.run_as_group)),
@@ -266,7 +276,7 @@ mod tests {
             serde_json::json!({ "runAsUser": 1, "fsGroup": 9, "supplementalGroups": [4], "seccompProfile": { "type": "RuntimeDefault" } }),
             serde_json::json!({ "runAsUser": 2, "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } }),
         );
-        let context = container(&pod, &pod.spec().containers[0], &image(None, "www"));
+        let context = container(&pod, &pod.spec().containers[0], &image(None, "www"), None);
         assert_eq!(context.run_as_user, Some(Int64Value { value: 2 }));
         assert_eq!(context.run_as_username, "");
         assert_eq!(context.supplemental_groups, [9, 4]);

@@ -12,7 +12,7 @@ use mizzen_api::client::events::Severity;
 
 use super::config::{self, ContainerFacts, SandboxFacts};
 use super::handler::{self, Answer, Question, Target};
-use super::podinfo::PodInfo;
+use super::podinfo::{self, PodInfo};
 use super::runtime::{Instance, InstanceState, LocalImage, Sandbox};
 use super::shared::Shared;
 use super::volumes::mounts::{self, Sources};
@@ -107,6 +107,8 @@ pub struct Starting {
     pub attempt: u32,
     /// The sandbox it goes into.
     pub sandbox: Sandbox,
+    /// The runtime's id of the container whose processes it is to see.
+    pub target: Option<String>,
     /// The Pod's addresses.
     pub pod_ips: Vec<String>,
     /// Where its volumes are.
@@ -245,8 +247,17 @@ impl Starting {
             mounts,
             termination_file: &termination_file,
             node_memory: shared.node.memory,
+            target: self.target()?,
         };
         Ok(config::container(pod, container, facts))
+    }
+
+    /// The container whose processes this one sees, which has to run.
+    fn target(&self) -> Result<Option<String>, String> {
+        match podinfo::target_of(&self.pod, &self.name) {
+            Some(target) if self.target.is_none() => Err(format!("unable to find target container {target}")),
+            _ => Ok(self.target.clone()),
+        }
     }
 
     async fn post_start(&self, container: &Container, id: &str, hook: &LifecycleHandler) -> Result<(), StartError> {

@@ -51,7 +51,8 @@ pub fn build(facts: Facts<'_>) -> PodStatus {
             .map(|(part, c)| container_status(facts, part, c))
             .collect()
     };
-    let init = of_part(|part| part != Part::Main);
+    let init = of_part(|part| matches!(part, Part::Init | Part::Sidecar));
+    let ephemeral = of_part(|part| part == Part::Ephemeral);
     let main = of_part(|part| part == Part::Main);
     let phase = phase(facts, &init, &main);
     let (reason, message) = match memory.failed {
@@ -68,6 +69,7 @@ pub fn build(facts: Facts<'_>) -> PodStatus {
     PodStatus {
         conditions: Some(conditions),
         container_statuses: Some(main),
+        ephemeral_container_statuses: (!ephemeral.is_empty()).then_some(ephemeral),
         init_container_statuses: (!init.is_empty()).then_some(init),
         host_ip: host_ips.first().cloned(),
         host_ips: Some(host_ips.iter().map(|ip| HostIP { ip: ip.clone() }).collect()),
@@ -172,6 +174,8 @@ fn container_status(facts: Facts<'_>, part: Part, container: &Container) -> Cont
     let ready = match part {
         // An init container is ready when it is done.
         Part::Init => state.terminated.as_ref().is_some_and(|state| state.exit_code == 0),
+        // Nothing waits for an ephemeral one, so nothing says that it is ready.
+        Part::Ephemeral => false,
         _ => running && started && probed.is_some_and(|probed| probed.ready),
     };
     let keep = |read: fn(&ContainerStatus) -> &String| reported.map(read).cloned().unwrap_or_default();
@@ -243,7 +247,7 @@ fn absent(facts: Facts<'_>, part: Part, reported: Option<&ContainerStatus>) -> C
                 .is_none_or(|i| i.state != InstanceState::Exited || i.exit_code != 0)
     });
     let has_init = pod.spec().init_containers.iter().flatten().next().is_some();
-    let initializing = has_init && (part != Part::Main || init_under_way);
+    let initializing = has_init && (matches!(part, Part::Init | Part::Sidecar) || init_under_way);
     waiting(
         if initializing {
             "PodInitializing"

@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use super::backoff::Backoff;
 use super::handler::Target;
 use super::plan::{self, Action, Input, Memory, Plan, Probed, VolumeState, Waiting};
-use super::podinfo::{Part, PodInfo};
+use super::podinfo::{self, Part, PodInfo};
 use super::probes::{self, Found, Verdict};
 use super::runtime::{Instance, InstanceState, PodRuntime, Sandbox};
 use super::shared::Shared;
@@ -259,6 +259,8 @@ impl Worker {
         }
         self.pod = pod;
         if images_changed {
+            // An ephemeral container may have come, with references of its own.
+            self.references = Arc::new(References::of(&self.pod, &self.shared.objects));
             self.try_again();
         }
     }
@@ -499,11 +501,14 @@ impl Worker {
             memory.backoff = Some(Backoff::next(memory.backoff, failed_at, now));
         }
         memory.retry_at = None;
+        let target = podinfo::target_of(&self.pod, &name).and_then(|target| self.runtime.current(target));
+        let target = target.filter(|instance| instance.state == InstanceState::Running);
         let starting = Starting {
             shared: Arc::clone(&self.shared),
             pod: Arc::clone(&self.pod),
             name: name.clone(),
             attempt,
+            target: target.map(|instance| instance.id.clone()),
             sandbox,
             pod_ips: self.pod_ips.clone(),
             volumes: Arc::clone(&self.volume_paths),
@@ -848,6 +853,7 @@ impl Worker {
                 .init_container_statuses
                 .iter()
                 .chain(&status.container_statuses)
+                .chain(&status.ephemeral_container_statuses)
                 .flatten();
             if !all.into_iter().any(|status| status.name == *name && reported(status))
                 || memory.retry_at.is_none_or(|at| at <= now)

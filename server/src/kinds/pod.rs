@@ -31,7 +31,7 @@ impl Strategy for Pod {
     }
 
     fn validate(&self, context: &Context<'_>, object: &Object) -> Vec<FieldError> {
-        if !context.subresource.is_empty() {
+        if !matches!(context.subresource, "" | "ephemeralcontainers") {
             return Vec::new();
         }
         let check = Check::of(object);
@@ -40,6 +40,9 @@ impl Strategy for Pod {
     }
 
     fn validate_update(&self, context: &Context<'_>, object: &Object, old: &Object) -> Vec<FieldError> {
+        if context.subresource == "ephemeralcontainers" {
+            return only_added(&spec_of(object), &spec_of(old));
+        }
         if !context.subresource.is_empty() {
             return Vec::new();
         }
@@ -103,6 +106,28 @@ impl Strategy for Pod {
             .max(0);
         Some(already.map_or(wanted, |already| already.min(wanted)))
     }
+}
+
+/// Ephemeral containers come, and neither change nor go.
+fn only_added(spec: &Object, old: &Object) -> Vec<FieldError> {
+    let list = |spec: &Object| {
+        spec.get("ephemeralContainers")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default()
+    };
+    let after = list(spec);
+    let refused = list(old).into_iter().filter_map(|before| {
+        let now = after.iter().find(|c| c["name"] == before["name"]);
+        let name = before["name"].as_str().unwrap_or_default();
+        let detail = match now {
+            Some(now) if *now == before => return None,
+            Some(_) => format!("existing ephemeral containers {name:?} may not be changed\n"),
+            None => format!("existing ephemeral containers {name:?} may not be removed\n"),
+        };
+        Some(FieldError::forbidden("spec.ephemeralContainers", detail))
+    });
+    refused.collect()
 }
 
 const FIXED: &str = "pod updates may not change fields other than `spec.containers[*].image`,\

@@ -116,7 +116,9 @@ impl World {
     }
 
     fn decoded(&self) -> Pod {
-        serde_json::from_value(self.pod.clone()).expect("a pod")
+        let mut pod = serde_json::from_value(self.pod.clone()).expect("a pod");
+        super::super::podinfo::adopt_ephemeral(&mut pod);
+        pod
     }
 
     fn plan(&self) -> Plan {
@@ -360,4 +362,19 @@ fn a_second_plan_of_a_settled_pod_is_empty() {
         assert_eq!(world.plan().actions, []);
         assert_eq!(world.plan().wake_at, None);
     }
+}
+
+#[test]
+fn ephemeral_containers_start_at_once_and_only_once() {
+    let spec = json!({ "restartPolicy": "Always", "initContainers": [{ "name": "i" }], "containers": [{ "name": "a" }],
+        "ephemeralContainers": [{ "name": "e" }] });
+    let world = || World::new(spec.clone()).up();
+    // It is there to find out why others do not start, so it waits for none of them.
+    world().check(&["start e 0"]);
+    world().running("i").check(&["start e 0"]);
+    world().running("e").check(&["start i 0"]);
+    world().exited("i", 0).running("a").exited("e", 1).check(&[]);
+    let over = World::new(json!({ "restartPolicy": "Never", "containers": [{ "name": "a" }],
+        "ephemeralContainers": [{ "name": "e" }] }));
+    over.up().exited("a", 0).running("e").check(&["kill e0 30"]);
 }
