@@ -190,12 +190,37 @@ impl<R: Shows> Index<R> {
 
     /// Adds many rows at once: a page of a list.
     pub fn extend(&mut self, rows: impl IntoIterator<Item = R>) {
+        let (mut fresh, mut replaced) = (Vec::new(), false);
         for held in rows {
             let row = held.row();
-            let id = self.find(&row.namespace, &row.name).unwrap_or_else(|| self.new_id(row));
+            let known = self.find(&row.namespace, &row.name);
+            replaced |= known.is_some();
+            let id = known.unwrap_or_else(|| self.new_id(row));
+            if known.is_none() && self.keep.keeps(row) {
+                fresh.push(id);
+            }
             self.rows[id.0 as usize] = Some(held);
         }
-        self.show_all();
+        match replaced || self.keep.filter.ranks() {
+            true => self.show_all(),
+            false => self.merge(fresh),
+        }
+    }
+
+    /// Shows new rows among those that are shown: pages of a long list come one after the other.
+    fn merge(&mut self, mut fresh: Vec<RowId>) {
+        self.sort(&mut fresh);
+        let old = std::mem::take(&mut self.shown);
+        let mut merged = Vec::with_capacity(old.len() + fresh.len());
+        let mut fresh = fresh.into_iter().peekable();
+        for id in old {
+            while let Some(new) = fresh.next_if(|new| self.order.compare(self.at(*new), self.at(id)).is_lt()) {
+                merged.push(new);
+            }
+            merged.push(id);
+        }
+        merged.extend(fresh);
+        self.shown = merged;
     }
 
     /// Forgets everything but what is shown and how.

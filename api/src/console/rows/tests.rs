@@ -104,7 +104,8 @@ proptest! {
         let mut whole = Index::default();
         whole.set_order(sorted(column, descending));
         whole.set_keep(Keep { filter, ..Keep::default() });
-        whole.extend(rows.into_values());
+        let rows: Vec<_> = rows.into_values().rev().collect();
+        rows.chunks(3).for_each(|page| whole.extend(page.iter().cloned()));
         prop_assert_eq!(names(&index), names(&whole));
         prop_assert_eq!(index.len(), whole.len());
         for (at, id) in index.shown().iter().enumerate() {
