@@ -13,6 +13,7 @@ mod config;
 mod cordon;
 mod cp;
 mod create;
+mod dashboard;
 mod delete;
 mod demo;
 mod describe;
@@ -75,6 +76,7 @@ commands! {
     Cordon => cordon,
     Uncordon => uncordon,
     ApiResources => api_resources,
+    Dashboard => dashboard,
     Version => version,
     Tui => tui,
     Server => server,

@@ -222,6 +222,7 @@ async fn serve(args: Args) -> Result<()> {
         kubelet_tls: Some(pki.kubelet_client_config()?),
     };
     let plane = ControlPlane::start(config, stop.child_token()).await?;
+    plane.server().serve_dashboard(crate::dashboard::assets());
     let advertised = SocketAddr::new(args.advertise_address.unwrap_or(node_ip), args.https_listen_port);
     let apiserver = plane.client(User::new("system:apiserver", [MASTERS]));
     let options = bootstrap::Options {

@@ -6,6 +6,7 @@
 //! changes things through the requests that [`action`] builds.
 //!
 //! - [`filter`]: what `/` in a table takes;
+//! - [`follow`]: when to list, watch and wait;
 //! - [`locator`]: a view or an object as text that can be shared;
 //! - [`command`]: what `:` takes, and how it is completed;
 //! - [`rows`]: rows of a table, and their order under filter and sort, kept up to date change by change;
@@ -20,6 +21,7 @@ pub mod action;
 pub mod command;
 pub mod diff;
 pub mod filter;
+pub mod follow;
 pub mod highlight;
 pub mod locator;
 pub mod rollout;

@@ -16,6 +16,7 @@ pub mod authorization;
 pub mod call;
 mod connect;
 mod create;
+pub mod dashboard;
 pub mod decode;
 mod delete;
 pub mod discovery;
@@ -46,7 +47,7 @@ mod watch;
 pub mod write;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::body::Body;
 use http::{Request, Response};
@@ -90,6 +91,7 @@ pub struct ApiServer {
     pub(crate) metrics: Metrics,
     limits: Limits,
     computed: RwLock<Sources>,
+    dashboard: OnceLock<&'static [dashboard::Asset]>,
 }
 
 impl std::fmt::Debug for ApiServer {
@@ -112,6 +114,7 @@ impl ApiServer {
             metrics: Metrics::default(),
             limits: Limits::default(),
             computed: RwLock::default(),
+            dashboard: OnceLock::new(),
         })
     }
 
@@ -130,6 +133,16 @@ impl ApiServer {
     /// The resources that are served now.
     pub fn registry(&self) -> Arc<Registry> {
         self.registry.read().clone()
+    }
+
+    /// Serves these files at `/dashboard/` from now on; later calls change nothing.
+    pub fn serve_dashboard(&self, assets: &'static [dashboard::Asset]) {
+        let _ = self.dashboard.set(assets);
+    }
+
+    /// The files of the dashboard.
+    pub(crate) fn dashboard(&self) -> &'static [dashboard::Asset] {
+        self.dashboard.get().copied().unwrap_or_default()
     }
 
     /// Decides whether a user may do something: the first authorizer with an opinion says it.

@@ -45,6 +45,8 @@ pub(crate) struct Session {
     pub(crate) namespace: String,
     /// Whether the namespace was given on the command line.
     pub(crate) namespace_given: bool,
+    /// Address of the server, as the kubeconfig has it.
+    pub(crate) server: String,
     registry: OnceCell<Registry>,
 }
 
@@ -148,8 +150,12 @@ impl Session {
             .map_err(found_nothing)?;
         let namespace_given = connect.namespace.is_some();
         let namespace = connect.namespace.unwrap_or_else(|| config.default_namespace.clone());
+        let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let client = Client::try_from(config)?;
-        Ok(Self::over(client, namespace, namespace_given))
+        Ok(Self {
+            server,
+            ..Self::over(client, namespace, namespace_given)
+        })
     }
 
     /// A session over a client that exists.
@@ -158,6 +164,7 @@ impl Session {
             client,
             namespace,
             namespace_given,
+            server: String::new(),
             registry: OnceCell::new(),
         }
     }

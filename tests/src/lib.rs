@@ -6,6 +6,7 @@
 
 pub mod image;
 pub mod terminal;
+pub mod browser;
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};

@@ -1,7 +1,7 @@
 //! Who sent this request? Authenticators are asked in turn; the first that knows answers.
 //!
 //! In this order: the identity of an in-process client (a [`User`] extension, which no network listener
-//! lets through), the client certificate, the bearer token. A request without credentials is anonymous
+//! lets through), the client certificate, the bearer token, the session of a browser. A request without credentials is anonymous
 //! on the paths that tell public things ([`anonymous`]) and refused with 401 elsewhere; wrong credentials
 //! are refused everywhere. Impersonation comes after ([`impersonation`]).
 
@@ -18,6 +18,7 @@ pub mod anonymous;
 pub mod certificate;
 pub mod impersonation;
 pub mod service_account;
+pub mod session;
 
 /// A way to find out who sent a request.
 #[async_trait]

@@ -20,6 +20,7 @@ use super::admission::taint_nodes::TaintNodesByCondition;
 use super::admission::token_secret::TokenSecret;
 use super::authentication::Authentication;
 use super::authentication::service_account::Tokens;
+use super::authentication::session::Sessions;
 use super::authorization::Chain;
 use super::authorization::node::Node;
 use super::authorization::rbac::Rbac;
@@ -53,6 +54,8 @@ pub struct Gates {
     pub rbac: Arc<Rbac>,
     /// ServiceAccount tokens.
     pub tokens: Arc<Tokens>,
+    /// Sessions of browsers.
+    pub sessions: Arc<Sessions>,
     /// Where clients reach the server.
     pub server_url: String,
     /// The admission chain.
@@ -62,7 +65,8 @@ pub struct Gates {
 impl Gates {
     /// The gates of a cluster whose state is read here.
     pub fn new(reader: Arc<dyn Reader>, options: Options) -> Self {
-        let tokens = Arc::new(Tokens::new(options.token_keys, reader.clone(), options.issuer));
+        let tokens = Arc::new(Tokens::new(options.token_keys.clone(), reader.clone(), options.issuer));
+        let sessions = Arc::new(Sessions::new(options.token_keys, tokens.clone()));
         let rbac = Arc::new(Rbac::new(reader.clone()));
         let authorization = Arc::new(Chain::new([
             Arc::new(Node::new(reader.clone())) as _,
@@ -87,10 +91,11 @@ impl Gates {
             Arc::new(RbacEscalation::new(rbac.clone(), authorization.clone())),
         ];
         Self {
-            authentication: Authentication::new([tokens.clone() as _]),
+            authentication: Authentication::new([tokens.clone() as _, sessions.clone() as _]),
             authorization,
             rbac,
             tokens,
+            sessions,
             server_url: options.server_url,
             admission,
         }

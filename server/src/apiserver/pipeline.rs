@@ -21,8 +21,8 @@ use super::negotiation::Accept;
 use super::query::Query;
 use super::request::RequestInfo;
 use super::{
-    ApiServer, create, delete, discovery, get, health, issuer, list, openapi, patch, response, scale, special, update,
-    watch,
+    ApiServer, create, dashboard, delete, discovery, get, health, issuer, list, openapi, patch, response, scale,
+    special, update, watch,
 };
 use crate::cache::Reader;
 use crate::identity::User;
@@ -82,6 +82,9 @@ async fn admit(
     let permit = server.limits.enter(&info)?;
     let in_flight = server.metrics.in_flight(info.is_read_only());
     let (mut parts, body) = request.into_parts();
+    if dashboard::concerns(&info.attributes.path) {
+        return dashboard::answer(&server, &parts, body).await;
+    }
     let gates = &server.gates;
     let requester = gates.authentication.authenticate(&parts).await?;
     let user = impersonation::impersonate(requester, &parts.headers, &gates.authorization).await?;

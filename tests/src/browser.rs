@@ -1,0 +1,185 @@
+//! A real browser, driven through WebDriver: Debian's chromium and chromium-driver.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::{PATIENCE, pause};
+
+/// Whether there is a browser to drive.
+pub fn has_browser() -> bool {
+    let found = |program: &str| {
+        let mut command = Command::new(program);
+        command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    let able = found("chromium") && found("chromedriver");
+    if !able {
+        eprintln!("skipped: needs chromium and chromium-driver");
+    }
+    able
+}
+
+/// A headless browser with a profile of its own.
+pub struct Browser {
+    driver: Child,
+    port: u16,
+    session: String,
+    _profile: tempfile::TempDir,
+}
+
+impl Browser {
+    /// Starts one, with a window of this size.
+    pub fn start(width: u32, height: u32) -> Self {
+        let profile = tempfile::Builder::new().prefix("mzb").tempdir().expect("a folder");
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .env("HOME", profile.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("chromedriver starts");
+        let mut lines = BufReader::new(driver.stdout.take().expect("a pipe")).lines();
+        let port = lines
+            .find_map(|line| {
+                let line = line.ok()?;
+                line.split("on port ").nth(1)?.trim_end_matches('.').trim().parse().ok()
+            })
+            .expect("chromedriver tells its port");
+        let mut browser = Self {
+            driver,
+            port,
+            session: String::new(),
+            _profile: profile,
+        };
+        let arguments = [
+            "--headless".to_owned(),
+            "--no-sandbox".into(),
+            "--disable-gpu".into(),
+            "--disable-quic".into(),
+            "--disable-dev-shm-usage".into(),
+            "--no-first-run".into(),
+            "--disable-background-networking".into(),
+            "--disable-component-update".into(),
+            "--disable-sync".into(),
+            "--lang=en".into(),
+            format!("--window-size={width},{height}"),
+            format!("--user-data-dir={}", browser._profile.path().join("profile").display()),
+        ];
+        let wanted = json!({"capabilities": {"alwaysMatch": {
+            "acceptInsecureCerts": true, "goog:chromeOptions": {"args": arguments},
+        }}});
+        let answer = browser.call("POST", "/session", &wanted).expect("a browser");
+        browser.session = format!("/session/{}", answer["sessionId"].as_str().expect("a session"));
+        browser
+    }
+
+    fn call(&self, method: &str, path: &str, body: &Value) -> Result<Value, String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).map_err(|e| e.to_string())?;
+        let body = if method == "POST" { body.to_string() } else { String::new() };
+        let length = body.len();
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+        stream.write_all((head + &body).as_bytes()).map_err(|e| e.to_string())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map_err(|e| e.to_string())?;
+        let (head, body) = answer.split_once("\r\n\r\n").ok_or("no answer")?;
+        let value: Value = serde_json::from_str(body).map_err(|e| format!("{e}: {body}"))?;
+        match head.lines().next().is_some_and(|line| line.contains(" 200 ")) {
+            true => Ok(value["value"].clone()),
+            false => Err(value["value"]["message"].to_string()),
+        }
+    }
+
+    /// Opens an address.
+    #[track_caller]
+    pub fn open(&self, url: &str) {
+        let path = format!("{}/url", self.session);
+        self.call("POST", &path, &json!({"url": url})).expect("the page opens");
+    }
+
+    /// Runs a script in the page; what it returns.
+    #[track_caller]
+    pub fn script(&self, script: &str) -> Value {
+        let path = format!("{}/execute/sync", self.session);
+        let answer = self.call("POST", &path, &json!({"script": script, "args": []}));
+        answer.unwrap_or_else(|error| panic!("{script}: {error}"))
+    }
+
+    /// The text that the page shows.
+    #[track_caller]
+    pub fn text(&self) -> String {
+        let text = self.script("return document.body.innerText");
+        text.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Types into the element that has the focus.
+    #[track_caller]
+    pub fn keys(&self, keys: &str) {
+        let strokes = keys.chars().flat_map(|key| {
+            ["keyDown", "keyUp"].map(|kind| json!({"type": kind, "value": key.to_string()}))
+        });
+        let actions = json!({"actions": [{"type": "key", "id": "keyboard", "actions": strokes.collect::<Vec<_>>()}]});
+        let path = format!("{}/actions", self.session);
+        self.call("POST", &path, &actions).expect("keys are taken");
+    }
+
+    /// Clicks what a CSS selector finds.
+    #[track_caller]
+    pub fn click(&self, selector: &str) {
+        self.wait(&format!("return !!document.querySelector({})", json!(selector)));
+        self.script(&format!("document.querySelector({}).click()", json!(selector)));
+    }
+
+    /// Waits until a script returns something true.
+    #[track_caller]
+    pub fn wait(&self, script: &str) {
+        let start = Instant::now();
+        while self.script(script) != true {
+            assert!(start.elapsed() < PATIENCE, "waited for: {script}\n{}", self.text());
+            pause(std::time::Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until the page shows a text.
+    #[track_caller]
+    pub fn wait_text(&self, text: &str) {
+        self.wait(&format!("return document.body.innerText.includes({})", json!(text)));
+    }
+
+    /// Waits until the page no longer shows a text.
+    #[track_caller]
+    pub fn wait_no_text(&self, text: &str) {
+        self.wait(&format!("return !document.body.innerText.includes({})", json!(text)));
+    }
+
+    /// A picture of the window, as a PNG file.
+    pub fn screenshot(&self, file: &std::path::Path) {
+        use base64::Engine as _;
+        let answer = self.call("GET", &format!("{}/screenshot", self.session), &Value::Null);
+        let encoded = answer.ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default();
+        if let Ok(bytes) = base64::engine::general_purpose::STANDARD.decode(encoded) {
+            std::fs::write(file, bytes).ok();
+        }
+    }
+
+    /// What the page's console was told, errors only.
+    pub fn errors(&self) -> Vec<String> {
+        let path = format!("{}/se/log", self.session);
+        let answer = self.call("POST", &path, &json!({"type": "browser"})).unwrap_or_default();
+        let entries = answer.as_array().cloned().unwrap_or_default();
+        let severe = entries.iter().filter(|entry| entry["level"] == "SEVERE");
+        severe.map(|entry| entry["message"].to_string()).collect()
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        self.call("DELETE", &self.session, &Value::Null).ok();
+        self.driver.kill().ok();
+        self.driver.wait().ok();
+    }
+}

@@ -1,0 +1,28 @@
+//! The application in the browser.
+//!
+//! [`state::App`] holds what all parts share; its address is a `Locator`, and every page is a function of
+//! that. [`transport`] talks to the API, [`live`] follows collections with it. A page is a file: [`table`]
+//! for any kind, [`object`] for any object, [`overview`].
+//!
+//! Invariant: what the API tells is only ever shown as text nodes and attribute values, never as markup.
+
+mod change;
+mod frame;
+mod live;
+mod login;
+mod object;
+mod overview;
+mod state;
+mod table;
+mod transport;
+
+use leptos::prelude::*;
+
+/// Mounts the application.
+pub fn start() {
+    mount_to_body(|| {
+        let app = state::App::new();
+        provide_context(app);
+        frame::Frame()
+    });
+}

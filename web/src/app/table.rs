@@ -1,0 +1,633 @@
+//! The table of any kind: live, sorted, filtered, and only as many rows in the document as fit on the screen.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use leptos::html;
+use leptos::prelude::*;
+use mizzen_api::console::filter::Filter;
+use mizzen_api::console::locator::{Locator, Place};
+use mizzen_api::console::rows::{Index, Keep, Order, Row, RowId, Sort};
+use mizzen_api::resource::Resource;
+use mizzen_api::table::{Severity, columns};
+
+use super::live::{self, Change, Health, Source};
+use super::state::{App, app, href, t};
+use crate::text::Text;
+
+/// Height of a row in pixels, as in the style sheet.
+const ROW_PX: f64 = 30.0;
+/// Rows beyond both ends of the screen.
+const MARGIN: usize = 6;
+/// Widest column, in characters.
+const WIDEST: usize = 60;
+
+/// What the parts of a table share.
+#[derive(Clone, Copy)]
+struct Table {
+    app: App,
+    resource: StoredValue<Arc<Resource>>,
+    index: StoredValue<Index>,
+    /// Grows with every batch of changes.
+    changed: RwSignal<u32>,
+    health: RwSignal<Health>,
+    /// The row with the cursor.
+    cursor: RwSignal<Option<RowId>>,
+    marked: RwSignal<BTreeSet<Place>>,
+    wide: RwSignal<bool>,
+    faults: RwSignal<bool>,
+    scroll: RwSignal<f64>,
+    height: RwSignal<f64>,
+    body: NodeRef<html::Div>,
+}
+
+/// The path of a collection.
+pub fn collection(resource: &Resource, namespace: &str) -> String {
+    let root = match &*resource.group {
+        "" => format!("/api/{}", resource.version),
+        group => format!("/apis/{group}/{}", resource.version),
+    };
+    match namespace {
+        "" => format!("{root}/{}", resource.plural),
+        namespace => format!("{root}/namespaces/{namespace}/{}", resource.plural),
+    }
+}
+
+/// The table of a kind.
+#[component]
+pub fn TablePage(resource: Arc<Resource>) -> impl IntoView {
+    let app = app();
+    let table = Table {
+        app,
+        resource: StoredValue::new(resource.clone()),
+        index: StoredValue::new(Index::default()),
+        changed: RwSignal::new(0),
+        health: RwSignal::new(Health::Loading),
+        cursor: RwSignal::new(None),
+        marked: RwSignal::new(BTreeSet::new()),
+        wide: RwSignal::new(false),
+        faults: RwSignal::new(false),
+        scroll: RwSignal::new(0.0),
+        height: RwSignal::new(600.0),
+        body: NodeRef::new(),
+    };
+    table.follow();
+    let wrong = table.arrange();
+    let keys = window_event_listener(leptos::ev::keydown, move |event| table.key(&event));
+    on_cleanup(move || keys.remove());
+    let measure = move || {
+        if let Some(body) = table.body.get_untracked() {
+            table.height.set(f64::from(body.client_height()));
+        }
+    };
+    Effect::new(move || {
+        table.body.track();
+        measure();
+    });
+    let resized = window_event_listener(leptos::ev::resize, move |_| measure());
+    on_cleanup(move || resized.remove());
+    view! {
+        <section class="page" aria-labelledby="title">
+            <Toolbar table wrong />
+            <Head table />
+            <Body table />
+        </section>
+    }
+    .into_any()
+}
+
+impl Table {
+    fn headings(self) -> Vec<&'static str> {
+        self.resource
+            .with_value(|resource| columns(resource).iter().map(|column| column.name).collect())
+    }
+
+    /// Follows what the address names, anew when that changes or somebody logs in.
+    fn follow(self) {
+        let namespaces = Memo::new(move |_| self.app.locator.with(|locator| locator.namespaces.clone()));
+        let batch = StoredValue::new(false);
+        Effect::new(move || {
+            let (namespaces, epoch) = (namespaces.get(), self.app.epoch.get());
+            if epoch == 0 {
+                return;
+            }
+            let resource = self.resource.get_value();
+            let places = match resource.namespaced() && !namespaces.is_empty() {
+                true => namespaces,
+                false => vec![String::new()],
+            };
+            self.index.update_value(Index::clear);
+            self.health.set(Health::Loading);
+            for place in places {
+                let source = Source {
+                    path: collection(&resource, &place),
+                    fields: String::new(),
+                };
+                let resource = resource.clone();
+                live::follow(self.app, source, self.health, move |change| {
+                    self.apply(&resource, change);
+                    if !batch.get_value() {
+                        batch.set_value(true);
+                        request_animation_frame(move || {
+                            let _ = batch.try_update_value(|waiting| *waiting = false);
+                            let _ = self.changed.try_update(|n| *n = n.wrapping_add(1));
+                        });
+                    }
+                });
+            }
+        });
+    }
+
+    fn apply(self, resource: &Resource, change: Change) {
+        let now = Timestamp::now();
+        let _ = self.index.try_update_value(|index| match change {
+            Change::Put(objects) if objects.len() > 1 => {
+                index.extend(objects.iter().map(|object| Row::new(resource, object, now)));
+            }
+            Change::Put(objects) => {
+                for object in &objects {
+                    index.put(Row::new(resource, object, now));
+                }
+            }
+            Change::Remove(namespace, name) => {
+                index.remove(&namespace, &name);
+            }
+        });
+    }
+
+    /// Keeps filter and order as the address says; gives what is wrong with the filter.
+    fn arrange(self) -> RwSignal<Option<String>> {
+        let wrong = RwSignal::new(None);
+        let wanted = Memo::new(move |_| self.app.locator.with(|l| (l.filter.clone(), l.sort.clone())));
+        Effect::new(move || {
+            let (filter, sort) = wanted.get();
+            let headings = self.headings();
+            let faults_only = self.faults.get();
+            match Filter::new(&filter, &headings) {
+                Ok(filter) => {
+                    wrong.set(None);
+                    self.index.update_value(|index| {
+                        index.set_keep(Keep {
+                            filter,
+                            faults_only,
+                            ..Keep::default()
+                        });
+                        index.set_order(Order::new(sort.as_ref(), &headings));
+                    });
+                }
+                Err(error) => wrong.set(Some(error.to_string())),
+            }
+            self.changed.update(|n| *n = n.wrapping_add(1));
+        });
+        wrong
+    }
+
+    /// The columns that are shown.
+    fn shown(self) -> Vec<usize> {
+        let wide = self.wide.get();
+        self.resource.with_value(|resource| {
+            let all = columns(resource).iter().enumerate();
+            all.filter(|(_, column)| wide || !column.wide)
+                .map(|(at, _)| at)
+                .collect()
+        })
+    }
+
+    fn shows_namespace(self) -> bool {
+        self.resource.with_value(|resource| resource.namespaced())
+            && self.app.locator.with(|locator| locator.namespaces.len() != 1)
+    }
+
+    /// Widths for the columns, after what stands in them.
+    fn template(self) -> String {
+        self.changed.track();
+        let (shown, headings) = (self.shown(), self.headings());
+        let mut widths: Vec<usize> = shown.iter().map(|at| headings[*at].len() + 2).collect();
+        let mut places = 10;
+        self.index.with_value(|index| {
+            for row in index.shown().iter().take(200).filter_map(|id| index.row(*id)) {
+                places = places.max(row.namespace.len());
+                for (width, at) in widths.iter_mut().zip(&shown) {
+                    *width = (*width).max(row.cells.get(*at).map_or(0, |cell| cell.to_string().chars().count()));
+                }
+            }
+        });
+        let mut template = String::from("2rem ");
+        if self.shows_namespace() {
+            template.push_str(&format!("minmax(6ch, {}ch) ", places.min(WIDEST) + 2));
+        }
+        for width in widths {
+            template.push_str(&format!("minmax(4ch, {}ch) ", width.min(WIDEST) + 2));
+        }
+        template.push_str("1fr");
+        template
+    }
+
+    fn sort_by(self, heading: &str) {
+        self.app.adjust(|locator| {
+            let descending = locator
+                .sort
+                .as_ref()
+                .is_some_and(|sort| sort.column.eq_ignore_ascii_case(heading) && !sort.descending);
+            locator.sort = Some(Sort {
+                column: heading.to_lowercase(),
+                descending,
+            });
+        });
+    }
+
+    fn place(self, id: RowId) -> Option<Place> {
+        self.index
+            .with_value(|index| index.row(id).map(|row| Place::new(&row.namespace, &row.name)))
+    }
+
+    fn locator(self, place: &Place) -> Locator {
+        let resource = self
+            .resource
+            .with_value(|resource| resource.qualified_name().into_owned());
+        Locator::object(&resource, &place.namespace, &place.name)
+    }
+
+    fn mark(self, id: RowId) {
+        let Some(place) = self.place(id) else { return };
+        self.marked.update(|marked| {
+            if !marked.remove(&place) {
+                marked.insert(place);
+            }
+        });
+    }
+
+    /// The objects that an action is about: the marked ones, or the one with the cursor.
+    fn chosen(self) -> Vec<Place> {
+        let marked: Vec<_> = self.marked.with_untracked(|marked| marked.iter().cloned().collect());
+        match marked.is_empty() {
+            true => self
+                .cursor
+                .get_untracked()
+                .and_then(|id| self.place(id))
+                .into_iter()
+                .collect(),
+            false => marked,
+        }
+    }
+
+    fn delete(self) {
+        let places = self.chosen();
+        if !places.is_empty() {
+            let resource = self.resource.get_value();
+            self.app
+                .dialog
+                .set(Some(super::change::Dialog::Delete(resource, places)));
+        }
+    }
+
+    fn move_to(self, step: impl Fn(usize, usize) -> usize) {
+        let found = self.index.with_value(|index| {
+            let last = index.shown().len().checked_sub(1)?;
+            let at = self.cursor.get_untracked().and_then(|id| index.position(id));
+            let to = at.map_or(0, |at| step(at, last)).min(last);
+            Some((to, index.shown()[to]))
+        });
+        let Some((at, id)) = found else { return };
+        self.cursor.set(Some(id));
+        let Some(body) = self.body.get_untracked() else { return };
+        let (top, bottom) = (at as f64 * ROW_PX, (at + 1) as f64 * ROW_PX);
+        let (from, height) = (f64::from(body.scroll_top()), self.height.get_untracked());
+        if top < from {
+            body.set_scroll_top(top as i32);
+        } else if bottom > from + height {
+            body.set_scroll_top((bottom - height) as i32);
+        }
+    }
+
+    fn key(self, event: &web_sys::KeyboardEvent) {
+        if super::frame::typing(event) || event.ctrl_key() || event.meta_key() || event.alt_key() {
+            return;
+        }
+        if self.app.dialog.with_untracked(Option::is_some) || self.app.asks.get_untracked() {
+            return;
+        }
+        let page = (self.height.get_untracked() / ROW_PX) as usize;
+        let open = |tab: &str| {
+            let place = self.cursor.get_untracked().and_then(|id| self.place(id));
+            if let Some(place) = place {
+                let mut locator = self.locator(&place);
+                tab.clone_into(&mut locator.tab);
+                self.app.go(locator);
+            }
+        };
+        match &*event.key() {
+            "j" | "ArrowDown" => self.move_to(|at, _| at + 1),
+            "k" | "ArrowUp" => self.move_to(|at, _| at.saturating_sub(1)),
+            "g" | "Home" => self.move_to(|_, _| 0),
+            "G" | "End" => self.move_to(|_, last| last),
+            "PageDown" => self.move_to(|at, _| at + page),
+            "PageUp" => self.move_to(|at, _| at.saturating_sub(page)),
+            "Enter" | "d" => open(""),
+            "y" => open("yaml"),
+            "e" => open("edit"),
+            "l" => open("logs"),
+            "w" => self.wide.update(|wide| *wide = !*wide),
+            "Delete" => self.delete(),
+            " " => {
+                if let Some(id) = self.cursor.get_untracked() {
+                    self.mark(id);
+                }
+            }
+            "Escape" => {
+                self.marked.update(BTreeSet::clear);
+                self.app.adjust(|locator| locator.filter.clear());
+            }
+            _ => return,
+        }
+        event.prevent_default();
+    }
+}
+
+#[component]
+fn Toolbar(table: Table, wrong: RwSignal<Option<String>>) -> impl IntoView {
+    let app = table.app;
+    let title = table
+        .resource
+        .with_value(|resource| resource.qualified_name().into_owned());
+    let namespaced = table.resource.with_value(|resource| resource.namespaced());
+    let count = move || {
+        table.changed.track();
+        let (shown, all) = table.index.with_value(|index| (index.shown().len(), index.len()));
+        match shown == all {
+            true => all.to_string(),
+            false => format!("{shown}/{all}"),
+        }
+    };
+    let health = move || match table.health.get() {
+        Health::Live => view! { <span class="sev-ok">"● "{t(Text::Live)}</span> }.into_any(),
+        Health::Lost(since) => {
+            let at = Timestamp::from_second(since).unwrap_or_default();
+            view! { <span class="sev-warning" role="alert">"▲ "{t(Text::Disconnected)}" "{at.to_string()}</span> }
+                .into_any()
+        }
+        _ => ().into_any(),
+    };
+    let chosen = move || table.marked.with(BTreeSet::len);
+    view! {
+        <div class="toolbar">
+            <h1 id="title">{title}</h1>
+            <span class="count">{count}" "{t(Text::Rows)}</span>
+            {health}
+            <span class="gap"></span>
+            {namespaced.then(|| view! { <NamespacePicker /> })}
+            <label class="check"><input type="checkbox" prop:checked=table.faults
+                on:change=move |event| table.faults.set(event_target_checked(&event)) />{t(Text::FaultsOnly)}</label>
+            <label class="check"><input type="checkbox" prop:checked=table.wide
+                on:change=move |event| table.wide.set(event_target_checked(&event)) />{t(Text::Columns)}" +"</label>
+            <input id="filter" type="search" spellcheck="false" placeholder=t(Text::Filter) aria-label=t(Text::Filter)
+                aria-invalid=move || wrong.with(Option::is_some).to_string()
+                prop:value=move || app.locator.with(|locator| locator.filter.clone())
+                on:input=move |event| { let text = event_target_value(&event); app.adjust(|l| l.filter = text) }
+                on:keydown=|event| if matches!(&*event.key(), "Enter" | "Escape") {
+                    event_target::<web_sys::HtmlElement>(&event).blur().ok();
+                } />
+            {move || (chosen() > 0).then(|| view! {
+                <span>{chosen}" "{t(Text::Marked)}</span>
+                <button class="danger" on:click=move |_| table.delete()>{t(Text::Delete)}</button>
+            })}
+        </div>
+        <p class="wrong" role="alert">{move || wrong.get()}</p>
+    }
+    .into_any()
+}
+
+/// Which namespaces are shown. Typed, so that who may not list them can still name one.
+#[component]
+fn NamespacePicker() -> impl IntoView {
+    let app = app();
+    let chosen = move || app.locator.with(|locator| locator.namespaces.join(","));
+    let choose = move |event: leptos::ev::Event| {
+        let text = event_target_value(&event);
+        let names = text
+            .split([',', ' '])
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned);
+        let names: Vec<_> = names.collect();
+        app.adjust(|locator| locator.namespaces = names);
+    };
+    view! {
+        <input id="namespaces" list="namespace-names" placeholder=t(Text::AllNamespaces) aria-label=t(Text::Namespaces)
+            spellcheck="false" prop:value=chosen on:change=choose />
+        <datalist id="namespace-names">
+            <For each=move || app.namespaces.get() key=String::clone children=|name| view! { <option value=name></option> } />
+        </datalist>
+    }
+    .into_any()
+}
+
+#[component]
+fn Head(table: Table) -> impl IntoView {
+    let headings = table.headings();
+    let sorted = move |heading: &str| {
+        let sort = table.app.locator.with(|locator| locator.sort.clone());
+        match sort {
+            Some(sort) if sort.column.eq_ignore_ascii_case(heading) => match sort.descending {
+                true => "descending",
+                false => "ascending",
+            },
+            _ => "none",
+        }
+    };
+    let cell = move |heading: &'static str| {
+        view! {
+            <span role="columnheader" aria-sort=move || sorted(heading)>
+                <button class="heading" on:click=move |_| table.sort_by(heading)>
+                    {heading}
+                    <span aria-hidden="true">{move || match sorted(heading) {
+                        "ascending" => " ▲",
+                        "descending" => " ▼",
+                        _ => "",
+                    }}</span>
+                </button>
+            </span>
+        }
+        .into_any()
+    };
+    view! {
+        <div class="row head" role="row" style:grid-template-columns=move || table.template()>
+            <span role="columnheader"></span>
+            {move || table.shows_namespace().then(|| cell("Namespace"))}
+            {move || table.shown().into_iter().map(|at| cell(headings[at])).collect::<Vec<_>>()}
+        </div>
+    }
+    .into_any()
+}
+
+#[component]
+fn Body(table: Table) -> impl IntoView {
+    let total = Memo::new(move |_| {
+        table.changed.track();
+        table.index.with_value(|index| index.shown().len())
+    });
+    let window = Memo::new(move |_| {
+        let first = (table.scroll.get() / ROW_PX) as usize;
+        let fits = (table.height.get() / ROW_PX) as usize + 1;
+        let from = first.saturating_sub(MARGIN).min(total.get());
+        (from, (first + fits + MARGIN).min(total.get()))
+    });
+    let visible = Memo::new(move |_| {
+        table.changed.track();
+        let (from, to) = window.get();
+        table
+            .index
+            .with_value(|index| index.shown().get(from..to).unwrap_or_default().to_vec())
+    });
+    let template = Memo::new(move |_| table.template());
+    view! {
+        <div class="body" class:old=move || matches!(table.health.get(), Health::Lost(_)) role="table" tabindex="0"
+            aria-rowcount=move || total.get().to_string() aria-labelledby="title" node_ref=table.body
+            on:scroll=move |_| if let Some(body) = table.body.get_untracked() {
+                table.scroll.set(f64::from(body.scroll_top()));
+            }>
+            <Empty table total />
+            <div class="rows" role="rowgroup" style:height=move || format!("{}px", total.get() as f64 * ROW_PX)>
+                <div class="window" role="presentation" style:transform=move || format!("translateY({}px)", window.get().0 as f64 * ROW_PX)>
+                    <For each=move || visible.get() key=|id| *id children=move |id| view! { <Line table id template /> } />
+                </div>
+            </div>
+        </div>
+    }
+    .into_any()
+}
+
+/// Why there are no rows.
+#[component]
+fn Empty(table: Table, total: Memo<usize>) -> impl IntoView {
+    move || {
+        let any = {
+            table.changed.track();
+            table.index.with_value(|index| !index.is_empty())
+        };
+        match table.health.get() {
+            Health::Forbidden(message) => Some(view! {
+                <div class="empty" role="alert"><h2>{t(Text::Forbidden)}</h2><p>{t(Text::MissingVerb)}": list, watch"</p><p>{message}</p></div>
+            }.into_any()),
+            Health::Refused(message) => Some(view! { <div class="empty" role="alert">{message}</div> }.into_any()),
+            _ if total.get() > 0 => None,
+            Health::Loading => Some(view! { <div class="empty" role="status">{t(Text::Loading)}</div> }.into_any()),
+            _ if any => Some(view! {
+                <div class="empty" role="status"><p>{t(Text::NoneMatch)}</p>
+                    <button on:click=move |_| { table.faults.set(false); table.app.adjust(|l| l.filter.clear()) }>{t(Text::ClearFilter)}</button>
+                </div>
+            }.into_any()),
+            Health::Lost(_) => None,
+            Health::Live => Some(view! { <div class="empty" role="status">{t(Text::NoneExist)}</div> }.into_any()),
+        }
+    }
+}
+
+/// Colours say nothing to some, so trouble has a sign too.
+fn sign(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Failure => "✖",
+        Severity::Warning => "▲",
+        Severity::Progress => "◌",
+        Severity::Ok | Severity::Plain | Severity::Muted => "",
+    }
+}
+
+/// The class of what something means.
+pub fn class(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Plain => "",
+        Severity::Muted => "sev-muted",
+        Severity::Ok => "sev-ok",
+        Severity::Progress => "sev-progress",
+        Severity::Warning => "sev-warning",
+        Severity::Failure => "sev-failure",
+    }
+}
+
+#[component]
+fn Line(table: Table, id: RowId, template: Memo<String>) -> impl IntoView {
+    let row = Memo::new(move |_| {
+        table.changed.track();
+        table.index.with_value(|index| index.row(id).cloned())
+    });
+    let Some(first) = row.get_untracked() else {
+        return ().into_any();
+    };
+    let place = Place::new(&first.namespace, &first.name);
+    let link = href(&table.locator(&place));
+    let headings = table.headings();
+    let names = table
+        .resource
+        .with_value(|resource| columns(resource).iter().position(|column| column.format == "name"));
+    let chosen = {
+        let place = place.clone();
+        move || table.marked.with(|marked| marked.contains(&place))
+    };
+    let chosen_class = chosen.clone();
+    let severity = move || row.with(|row| row.as_ref().map(Row::severity).unwrap_or_default());
+    let cell = move |at: usize| {
+        let text = Memo::new(move |_| {
+            let now = Timestamp::from_second(table.app.now.get()).unwrap_or_default();
+            row.with(|row| {
+                row.as_ref()
+                    .map(|row| row.text(at, headings_at(table, at), now))
+                    .unwrap_or_default()
+            })
+        });
+        let meaning = Memo::new(move |_| {
+            row.with(|row| {
+                row.as_ref()
+                    .and_then(|row| row.cells.get(at))
+                    .map(|cell| cell.severity)
+                    .unwrap_or_default()
+            })
+        });
+        // Two animations that look alike, so that the second change starts one again.
+        let changes = Memo::new(move |before: Option<&(u32, Option<Row>)>| {
+            let now = row.get();
+            let cell = |row: &Option<Row>| {
+                row.as_ref()
+                    .and_then(|row| row.cells.get(at))
+                    .map(|cell| cell.content.clone())
+            };
+            match before {
+                Some((count, old)) if cell(old) != cell(&now) && headings_at(table, at) != "Age" => (count + 1, now),
+                Some((count, _)) => (*count, now),
+                None => (0, now),
+            }
+        });
+        let flash = move || match changes.with(|(count, _)| (*count > 0).then_some(count % 2)) {
+            None => "",
+            Some(0) => " flash-a",
+            Some(_) => " flash-b",
+        };
+        let class = move || format!("cell {}{}", class(meaning.get()), flash());
+        match names == Some(at) {
+            true => view! { <span role="cell" class=class><a href=link.clone()>{text}</a></span> }.into_any(),
+            false => view! { <span role="cell" class=class title=text>{text}</span> }.into_any(),
+        }
+    };
+    let _ = headings;
+    let namespace = first.namespace.to_string();
+    view! {
+        <div class="row" role="row" class:cursor=move || table.cursor.get() == Some(id) class:marked=chosen_class
+            aria-rowindex=move || { table.changed.track(); table.index.with_value(|i| i.position(id)).map(|at| (at + 1).to_string()) }
+            style:grid-template-columns=move || template.get()
+            on:click=move |_| table.cursor.set(Some(id))>
+            <span role="cell" class="mark">
+                <input type="checkbox" aria-label=place.name.clone() prop:checked=chosen on:change=move |_| table.mark(id) />
+                <span aria-hidden="true" class=move || class(severity())>{move || sign(severity())}</span>
+            </span>
+            {move || table.shows_namespace().then(|| view! { <span role="cell" class="cell sev-muted">{namespace.clone()}</span> })}
+            {move || table.shown().into_iter().map(&cell).collect::<Vec<_>>()}
+        </div>
+    }
+    .into_any()
+}
+
+fn headings_at(table: Table, at: usize) -> &'static str {
+    table
+        .resource
+        .with_value(|resource| columns(resource).get(at).map_or("", |column| column.name))
+}

@@ -1,0 +1,168 @@
+//! Everything the dashboard says, in every language it speaks.
+//!
+//! One table: a text without one of its languages does not compile.
+
+/// A language.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Language {
+    /// English.
+    #[default]
+    English,
+    /// Chinese, simplified.
+    Chinese,
+}
+
+impl Language {
+    /// From a language tag such as `zh-CN`.
+    pub fn from_tag(tag: &str) -> Self {
+        match tag.to_lowercase().starts_with("zh") {
+            true => Self::Chinese,
+            false => Self::English,
+        }
+    }
+
+    /// The language's tag.
+    pub fn tag(self) -> &'static str {
+        match self {
+            Self::English => "en",
+            Self::Chinese => "zh-CN",
+        }
+    }
+
+    /// The other one.
+    pub fn other(self) -> Self {
+        match self {
+            Self::English => Self::Chinese,
+            Self::Chinese => Self::English,
+        }
+    }
+}
+
+macro_rules! texts {
+    ($($name:ident: $english:literal, $chinese:literal;)*) => {
+        /// A text, named by what it says.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Text {
+            $(#[doc = $english] $name,)*
+        }
+
+        impl Text {
+            /// All texts.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// In a language.
+            pub fn of(self, language: Language) -> &'static str {
+                match (self, language) {
+                    $((Self::$name, Language::English) => $english, (Self::$name, Language::Chinese) => $chinese,)*
+                }
+            }
+        }
+    };
+}
+
+texts! {
+    LogIn: "Log in", "登录";
+    LogOut: "Log out", "退出登录";
+    Token: "Token", "令牌";
+    LoginHint: "Paste a token, or run `mizzen dashboard` on the server and open the address that it prints.",
+        "请粘贴令牌，或在服务器上运行 `mizzen dashboard` 并打开它给出的地址。";
+    LoginExpired: "Your session has ended. Log in again; nothing on this page is lost.",
+        "会话已结束。请重新登录；本页内容不会丢失。";
+    LoginWrong: "These credentials are not accepted.", "凭据无效。";
+    Kinds: "Kinds", "资源类型";
+    Namespaces: "Namespaces", "命名空间";
+    AllNamespaces: "all namespaces", "所有命名空间";
+    Namespace: "Namespace", "命名空间";
+    Filter: "Filter", "筛选";
+    FaultsOnly: "Faults only", "仅显示异常";
+    Columns: "Columns", "列";
+    Loading: "Loading…", "加载中…";
+    NoneExist: "There are none.", "没有任何对象。";
+    NoneMatch: "None match the filter.", "没有符合筛选条件的对象。";
+    ClearFilter: "Clear the filter", "清除筛选";
+    Forbidden: "You may not see this", "您无权查看";
+    MissingVerb: "missing permission", "缺少权限";
+    Disconnected: "Disconnected; last known state since", "连接已断开；显示的是最后已知状态，自";
+    Live: "live", "实时";
+    Rows: "rows", "行";
+    Marked: "marked", "已选";
+    NotFound: "There is no such page", "没有此页面";
+    Gone: "This object has been deleted.", "该对象已被删除。";
+    Describe: "Describe", "详情";
+    Yaml: "YAML", "YAML";
+    Events: "Events", "事件";
+    Logs: "Logs", "日志";
+    Related: "Related", "相关对象";
+    Conditions: "Conditions", "状况";
+    Owners: "Owned by", "所属";
+    Uses: "Uses", "使用";
+    Pods: "Pods", "Pods";
+    Edit: "Edit", "编辑";
+    Save: "Save", "保存";
+    Check: "Check (dry run)", "检查（试运行）";
+    Cancel: "Cancel", "取消";
+    Delete: "Delete", "删除";
+    DeleteAsk: "Delete these?", "确定删除？";
+    Scale: "Scale", "扩缩容";
+    Replicas: "Replicas", "副本数";
+    Restart: "Restart", "重启";
+    RestartAsk: "Restart all Pods of this workload, one after another?", "逐个重启此工作负载的所有 Pod？";
+    Create: "Create", "创建";
+    CreateHint: "YAML of one or more objects", "一个或多个对象的 YAML";
+    Command: "The same on the command line", "等效命令";
+    Notices: "What happened", "通知";
+    NoNotices: "Nothing yet.", "暂无通知。";
+    Done: "done", "完成";
+    Failed: "failed", "失败";
+    Help: "Keys", "快捷键";
+    Close: "Close", "关闭";
+    Theme: "Theme", "主题";
+    OtherLanguage: "中文", "English";
+    Container: "Container", "容器";
+    Follow: "Follow", "跟随";
+    Search: "Search", "搜索";
+    Overview: "Overview", "概览";
+    Nodes: "Nodes", "节点";
+    Healthy: "healthy", "正常";
+    Troubled: "in trouble", "异常";
+    Warnings: "Warnings", "警告";
+    NothingWrong: "Nothing is wrong.", "一切正常。";
+    Workloads: "Workloads", "工作负载";
+    GoTo: "Go to a kind", "转到资源类型";
+    NoChanges: "Nothing would change.", "没有任何更改。";
+    WouldChange: "What would change", "将要发生的更改";
+    SkipToContent: "Skip to the content", "跳到内容";
+    KeyFilter: "filter", "筛选";
+    KeyCommand: "go to a kind", "转到资源类型";
+    KeyMove: "move", "移动";
+    KeyOpen: "open", "打开";
+    KeyBack: "back", "返回";
+    KeyMark: "mark", "选择";
+    KeyHelp: "these keys", "显示快捷键";
+    Cluster: "Cluster", "集群";
+    Network: "Network", "网络";
+    Storage: "Storage", "存储";
+    Configuration: "Configuration", "配置";
+    Access: "Access", "访问控制";
+    Others: "Others", "其他";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_text_is_there_in_every_language() {
+        for text in Text::ALL {
+            let (english, chinese) = (text.of(Language::English), text.of(Language::Chinese));
+            assert!(!english.trim().is_empty() && !chinese.trim().is_empty(), "{text:?}");
+            let ticks = |t: &str| t.matches('`').count();
+            assert_eq!(ticks(english), ticks(chinese), "{text:?}");
+            let same_on_purpose = matches!(text, Text::Yaml | Text::Pods | Text::OtherLanguage);
+            assert!(
+                same_on_purpose || !chinese.is_ascii(),
+                "{text:?} is not Chinese: {chinese}"
+            );
+        }
+    }
+}
