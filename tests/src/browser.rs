@@ -80,9 +80,15 @@ impl Browser {
 
     fn call(&self, method: &str, path: &str, body: &Value) -> Result<Value, String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).map_err(|e| e.to_string())?;
-        let body = if method == "POST" { body.to_string() } else { String::new() };
+        let body = if method == "POST" {
+            body.to_string()
+        } else {
+            String::new()
+        };
         let length = body.len();
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+        );
         stream.write_all((head + &body).as_bytes()).map_err(|e| e.to_string())?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).map_err(|e| e.to_string())?;
@@ -119,9 +125,9 @@ impl Browser {
     /// Types into the element that has the focus.
     #[track_caller]
     pub fn keys(&self, keys: &str) {
-        let strokes = keys.chars().flat_map(|key| {
-            ["keyDown", "keyUp"].map(|kind| json!({"type": kind, "value": key.to_string()}))
-        });
+        let strokes = keys
+            .chars()
+            .flat_map(|key| ["keyDown", "keyUp"].map(|kind| json!({"type": kind, "value": key.to_string()})));
         let actions = json!({"actions": [{"type": "key", "id": "keyboard", "actions": strokes.collect::<Vec<_>>()}]});
         let path = format!("{}/actions", self.session);
         self.call("POST", &path, &actions).expect("keys are taken");
@@ -160,7 +166,10 @@ impl Browser {
     pub fn screenshot(&self, file: &std::path::Path) {
         use base64::Engine as _;
         let answer = self.call("GET", &format!("{}/screenshot", self.session), &Value::Null);
-        let encoded = answer.ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default();
+        let encoded = answer
+            .ok()
+            .and_then(|value| value.as_str().map(str::to_owned))
+            .unwrap_or_default();
         if let Ok(bytes) = base64::engine::general_purpose::STANDARD.decode(encoded) {
             std::fs::write(file, bytes).ok();
         }
@@ -169,7 +178,9 @@ impl Browser {
     /// What the page's console was told, errors only.
     pub fn errors(&self) -> Vec<String> {
         let path = format!("{}/se/log", self.session);
-        let answer = self.call("POST", &path, &json!({"type": "browser"})).unwrap_or_default();
+        let answer = self
+            .call("POST", &path, &json!({"type": "browser"}))
+            .unwrap_or_default();
         let entries = answer.as_array().cloned().unwrap_or_default();
         let severe = entries.iter().filter(|entry| entry["level"] == "SEVERE");
         severe.map(|entry| entry["message"].to_string()).collect()

@@ -260,6 +260,13 @@ mod tests {
             lines.push(get(ASSETS, path, encoding).await);
         }
         lines.push(get(&[], "/dashboard/", "br").await);
-        insta::assert_snapshot!(lines.join("\n"), @"");
+        insta::assert_snapshot!(lines.join("\n"), @"
+        200 text/html; charset=utf-8 no-cache: page in br
+        200 text/html; charset=utf-8 no-cache: page in gzip
+        200 text/javascript public, max-age=31536000, immutable: app in br
+        404 text/plain; charset=utf-8 no-cache: 404 page not found
+        200 text/html; charset=utf-8 no-cache: page in br
+        503 text/html; charset=utf-8 no-cache: <!doctype html><meta charset=utf-8><title>Mizzen</title>
+        ");
     }
 }

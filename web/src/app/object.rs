@@ -32,6 +32,18 @@ pub fn path_of(resource: &Resource, place: &Place) -> String {
     format!("{}/{}", collection(resource, &place.namespace), encode(&place.name))
 }
 
+/// A value as field selectors take it.
+fn escaped(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    for c in value.chars() {
+        if matches!(c, '\\' | ',' | '=') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
 /// The page.
 #[component]
 pub fn ObjectPage(resource: Arc<Resource>, place: Place) -> impl IntoView {
@@ -41,7 +53,7 @@ pub fn ObjectPage(resource: Arc<Resource>, place: Place) -> impl IntoView {
     let health = RwSignal::new(Health::Loading);
     let source = Source {
         path: collection(&resource, &place.namespace),
-        fields: format!("metadata.name={}", place.name),
+        fields: format!("metadata.name={}", escaped(&place.name)),
     };
     Effect::new(move || {
         if app.epoch.get() == 0 {
