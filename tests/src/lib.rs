@@ -4,9 +4,9 @@
 //! address ranges, bridge and nftables table. Dropping it removes all of that. When a test fails, the end
 //! of the server's log is printed.
 
+pub mod browser;
 pub mod image;
 pub mod terminal;
-pub mod browser;
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
