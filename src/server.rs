@@ -257,6 +257,8 @@ async fn serve(args: Args) -> Result<()> {
         });
         let config = controllers::Config {
             root_ca_pem: pki.server_ca().pem().to_owned(),
+            cluster_cidr: Some(args.cluster_cidr),
+            signers: Some(pki.signers()),
         };
         components.spawn(controllers::Manager::new(clients, config).run(stop.child_token()));
     }

@@ -59,6 +59,7 @@ use crate::identity::User;
 use crate::store::Store;
 
 use admission::Admission;
+use admission::resource_quota::ResourceQuota;
 use authorization::{Attributes, Authorizer, Decision};
 use gates::Gates;
 use limits::Limits;
@@ -104,7 +105,10 @@ impl std::fmt::Debug for ApiServer {
 
 impl ApiServer {
     /// Puts the parts together.
-    pub fn new(parts: Parts) -> Arc<Self> {
+    pub fn new(mut parts: Parts) -> Arc<Self> {
+        // Quotas come last, after all that might refuse: they charge.
+        let quotas = ResourceQuota::new(parts.cache.clone(), parts.store.clone());
+        parts.gates.admission.push(Arc::new(quotas));
         Arc::new(Self {
             store: parts.store,
             cache: parts.cache,

@@ -9,6 +9,7 @@
 //! failed, or because a time it named has come ([`Next::After`]); a second reconcile writes nothing.
 
 pub mod caches;
+pub mod certificates;
 mod cluster_role_aggregation;
 mod cron_job;
 mod daemon_set;
@@ -24,6 +25,8 @@ mod job;
 pub mod kinds;
 pub(crate) mod local_path;
 mod namespace;
+mod node_ipam;
+mod node_lifecycle;
 mod node_taints;
 mod ownership;
 mod pod_control;
@@ -32,11 +35,13 @@ pub mod queue;
 mod replicas;
 mod replicaset;
 mod replicationcontroller;
+mod resource_quota;
 mod revisions;
 mod root_ca;
 mod service_account;
 mod service_lb;
 mod stateful_set;
+mod taint_eviction;
 mod template;
 mod ttl_after_finished;
 mod volume_binder;
@@ -69,6 +74,10 @@ pub type Clients = Arc<dyn Fn(Option<&str>) -> Client + Send + Sync>;
 pub struct Config {
     /// The authority that signs the API server's certificate, as PEM: published in every namespace.
     pub root_ca_pem: String,
+    /// Addresses that nodes get blocks of for their Pods.
+    pub cluster_cidr: Option<ipnet::Ipv4Net>,
+    /// The authorities that sign certificates; without them none is signed.
+    pub signers: Option<certificates::Signers>,
 }
 
 /// When a key is looked at next, if nothing changes before.
@@ -156,6 +165,12 @@ pub const TABLE: &[Row] = &[
         build: cron_job::build,
     },
     Row {
+        account: "resourcequota-controller",
+        component: "resourcequota-controller",
+        workers: 2,
+        build: resource_quota::build,
+    },
+    Row {
         account: "ttl-after-finished-controller",
         component: "ttl-after-finished-controller",
         workers: 1,
@@ -240,6 +255,18 @@ pub const TABLE: &[Row] = &[
         build: endpoint_slice::build,
     },
     Row {
+        account: "endpointslicemirroring-controller",
+        component: "endpoint-slice-mirroring-controller",
+        workers: 2,
+        build: endpoint_slice::mirroring::build,
+    },
+    Row {
+        account: "certificate-controller",
+        component: "certificate-controller",
+        workers: 1,
+        build: certificates::build,
+    },
+    Row {
         account: "endpoint-controller",
         component: "endpoint-controller",
         workers: 5,
@@ -256,6 +283,24 @@ pub const TABLE: &[Row] = &[
         component: "node-controller",
         workers: 2,
         build: node_taints::build,
+    },
+    Row {
+        account: "node-controller",
+        component: "node-controller",
+        workers: 2,
+        build: node_lifecycle::build,
+    },
+    Row {
+        account: "node-controller",
+        component: "taint-eviction-controller",
+        workers: 4,
+        build: taint_eviction::build,
+    },
+    Row {
+        account: "node-controller",
+        component: "cidrAllocator",
+        workers: 1,
+        build: node_ipam::build,
     },
     Row {
         account: "namespace-controller",

@@ -30,6 +30,7 @@ pub mod files;
 pub mod jwt;
 pub mod kubeconfig;
 mod leaf;
+pub mod request;
 mod tls;
 
 use crate::identity;
@@ -88,6 +89,14 @@ struct Kubeconfig {
 }
 
 impl Pki {
+    /// The authorities that sign what CertificateSigningRequests ask for.
+    pub fn signers(&self) -> crate::controllers::certificates::Signers {
+        crate::controllers::certificates::Signers {
+            client: self.client_ca.clone(),
+            serving: self.server_ca.clone(),
+        }
+    }
+
     /// Loads or makes everything a server needs.
     pub fn open(options: &Options) -> Result<Self> {
         let server = options.data_dir.join("server");

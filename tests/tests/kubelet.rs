@@ -102,6 +102,7 @@ impl World {
         let clients: controllers::Clients = Arc::new(move |_| admin.clone());
         let config = controllers::Config {
             root_ca_pem: "a certificate".to_owned(),
+            ..controllers::Config::default()
         };
         tokio::spawn(Manager::new(clients, config).run(world.stop_plane.child_token()));
         let accounts: Api<ServiceAccount> = Api::namespaced(world.client.clone(), "default");

@@ -3,12 +3,15 @@
 //! A plugin is one file in `admission/` and one entry in the chain.
 
 pub mod default_storage_class;
+pub mod certificates;
 pub mod default_toleration_seconds;
+pub mod limit_ranger;
 pub mod namespace_lifecycle;
 pub mod node_restriction;
 pub mod persistent_volume_claim_resize;
 pub mod priority;
 pub mod rbac_escalation;
+pub mod resource_quota;
 pub mod service_account;
 pub mod service_addresses;
 pub mod storage_object_in_use_protection;

@@ -7,7 +7,9 @@ use ipnet::Ipv4Net;
 
 use super::admission::Admission;
 use super::admission::default_storage_class::DefaultStorageClass;
+use super::admission::certificates::Certificates;
 use super::admission::default_toleration_seconds::DefaultTolerationSeconds;
+use super::admission::limit_ranger::LimitRanger;
 use super::admission::namespace_lifecycle::NamespaceLifecycle;
 use super::admission::node_restriction::NodeRestriction;
 use super::admission::persistent_volume_claim_resize::PersistentVolumeClaimResize;
@@ -74,6 +76,7 @@ impl Gates {
         ]));
         let admission: Vec<Arc<dyn Admission>> = vec![
             Arc::new(NamespaceLifecycle::new(reader.clone())),
+            Arc::new(LimitRanger::new(reader.clone())),
             Arc::new(NodeRestriction::new(reader.clone())),
             Arc::new(TaintNodesByCondition),
             Arc::new(ServiceAccount::new(reader.clone())),
@@ -88,6 +91,7 @@ impl Gates {
                 options.service_network,
                 options.node_ports,
             )),
+            Arc::new(Certificates::new(authorization.clone())),
             Arc::new(RbacEscalation::new(rbac.clone(), authorization.clone())),
         ];
         Self {

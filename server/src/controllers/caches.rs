@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use mizzen_api::client::reflector::{Reflector, Selector};
 use mizzen_api::client::rest::Rest;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio_util::sync::CancellationToken;
 
 use crate::projection::Watched;
@@ -15,7 +15,25 @@ use crate::projection::Watched;
 /// The reflectors that controllers asked for while they were built.
 #[derive(Default)]
 pub struct Caches {
+    /// What comes and goes, of any kind.
+    pub churn: Arc<Churn>,
     reflectors: Mutex<HashMap<TypeId, Slot>>,
+}
+
+/// Tells in which namespaces objects come and go. Who watches the metadata of everything tells it.
+#[derive(Default)]
+pub struct Churn(RwLock<Vec<Box<dyn Fn(&str) + Send + Sync>>>);
+
+impl Churn {
+    /// Calls `subscriber` with a namespace from now on. It must not block.
+    pub fn subscribe(&self, subscriber: impl Fn(&str) + Send + Sync + 'static) {
+        self.0.write().push(Box::new(subscriber));
+    }
+
+    /// Objects came or went in a namespace.
+    pub fn tell(&self, namespace: &str) {
+        self.0.read().iter().for_each(|subscriber| subscriber(namespace));
+    }
 }
 
 struct Slot {

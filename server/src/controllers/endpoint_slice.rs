@@ -5,6 +5,7 @@
 //! behind does not lead to a second slice.
 
 pub(super) mod backends;
+pub(super) mod mirroring;
 mod slices;
 
 use std::sync::Arc;
@@ -56,7 +57,8 @@ pub(super) fn build(context: &Context<'_>) -> Arc<dyn Controller> {
     let (expectations, queue) = (controller.expectations.clone(), context.queue.clone());
     controller.slices.subscribe(move |change| {
         let slice = change.latest();
-        let Some(service) = slice.metadata.labels.get(SERVICE_NAME) else {
+        let ours = slice.metadata.labels.get(MANAGED_BY) == Some(MANAGER);
+        let Some(service) = slice.metadata.labels.get(SERVICE_NAME).filter(|_| ours) else {
             return;
         };
         let key = Key::new(&slice.metadata.namespace, service);
@@ -118,7 +120,10 @@ impl Controller for EndpointSlices {
         };
         let desired = backends::of(&service, &pods, &zone_of);
         let existing = self.slices.select(&key.namespace, |slice| {
-            slice.metadata.labels.get(SERVICE_NAME) == Some(&*key.name) && !slice.metadata.is_deleting()
+            let labels = &slice.metadata.labels;
+            labels.get(MANAGED_BY) == Some(MANAGER)
+                && labels.get(SERVICE_NAME) == Some(&*key.name)
+                && !slice.metadata.is_deleting()
         });
         let labels = labels(&service);
         let plan = slices::plan(desired, &existing, &labels);

@@ -26,9 +26,11 @@ const CAPACITY: usize = 1000;
 /// The Endpoints of a Service as they exist.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-struct Endpoints {
-    metadata: Meta<Labels>,
-    subsets: Value,
+pub(super) struct Endpoints {
+    /// Metadata.
+    pub(super) metadata: Meta<Labels>,
+    /// Addresses and ports, as they were written.
+    pub(super) subsets: Value,
 }
 projection!(Endpoints, "", "v1", "endpoints");
 

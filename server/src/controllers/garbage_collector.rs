@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::graph::{Deletion, FOREGROUND, Graph, Node, ORPHAN, Tracked};
+use super::caches::Churn;
 use super::discovery::{self, Served};
 use super::queue::Queue;
 use super::{Context, Controller, Next};
@@ -48,6 +49,8 @@ struct Shared {
     ready: watch::Sender<bool>,
     /// Told when what is served may have changed.
     changed: tokio::sync::Notify,
+    /// Told of what comes and goes.
+    churn: Arc<Churn>,
 }
 
 /// Builds the controller; its keys are uids.
@@ -58,6 +61,7 @@ pub(super) fn build(context: &Context<'_>) -> Arc<dyn Controller> {
         served: Mutex::default(),
         ready: watch::Sender::new(false),
         changed: tokio::sync::Notify::new(),
+        churn: context.caches.churn.clone(),
     });
     let (rest, stop) = (context.rest.clone(), context.stop.clone());
     let following = shared.clone();
@@ -138,7 +142,12 @@ fn start(rest: &Rest, shared: &Arc<Shared>, served: &Served, stop: CancellationT
     let reflector = Reflector::<Tracked>::selected(served.at(), selector);
     let (shared, served) = (shared.clone(), Arc::new(served.clone()));
     let defines_resources = matches!(&*served.plural, "customresourcedefinitions" | "apiservices");
+    // What these use may change while they exist.
+    let varies = matches!(&*served.plural, "services" | "persistentvolumeclaims");
     reflector.subscribe(move |change| {
+        if !change.initial && (change.old.is_none() || change.new.is_none() || varies) {
+            shared.churn.tell(&change.latest().metadata.namespace);
+        }
         let mut graph = shared.graph.lock();
         let work = match change.new {
             Some(object) => graph.set(&object.metadata.uid, Node::new(served.clone(), object.clone())),

@@ -596,6 +596,9 @@ pub struct NodeAnnotations {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct NodeSpec {
+    /// Its Pods' addresses.
+    #[serde(rename = "podCIDR")]
+    pub pod_cidr: Box<str>,
     /// Whether it was cordoned.
     pub unschedulable: bool,
     /// Its taints.

@@ -112,6 +112,8 @@ impl World {
         });
         let config = Config {
             root_ca_pem: "PEM".to_owned(),
+            cluster_cidr: Some("10.42.0.0/16".parse().expect("a network")),
+            signers: None,
         };
         tokio::spawn(Manager::new(clients, config).run(self.stop.clone()));
         let client = self.plane.client(User::new("system:kube-scheduler", []));

@@ -39,7 +39,7 @@ impl Projection for Slice {
 
 impl Watched for Slice {
     const AT: Gvr<'static> = Gvr::new("discovery.k8s.io", "v1", "endpointslices");
-    const LABELS: &'static str = "endpointslice.kubernetes.io/managed-by=endpointslice-controller.k8s.io";
+    const LABELS: &'static str = "endpointslice.kubernetes.io/managed-by in (endpointslice-controller.k8s.io,endpointslicemirroring-controller.k8s.io)";
 }
 
 impl Slice {
