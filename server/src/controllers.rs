@@ -8,6 +8,7 @@
 //! Invariant: nothing here polls. A reconcile happens because something changed, because the last try
 //! failed, or because a time it named has come ([`Next::After`]); a second reconcile writes nothing.
 
+mod autoscaler;
 pub mod caches;
 pub mod certificates;
 mod cluster_role_aggregation;
@@ -169,6 +170,12 @@ pub const TABLE: &[Row] = &[
         component: "resourcequota-controller",
         workers: 2,
         build: resource_quota::build,
+    },
+    Row {
+        account: "horizontal-pod-autoscaler",
+        component: "horizontal-pod-autoscaler",
+        workers: 2,
+        build: autoscaler::build,
     },
     Row {
         account: "ttl-after-finished-controller",

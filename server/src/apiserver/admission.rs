@@ -2,8 +2,8 @@
 //!
 //! A plugin is one file in `admission/` and one entry in the chain.
 
-pub mod default_storage_class;
 pub mod certificates;
+pub mod default_storage_class;
 pub mod default_toleration_seconds;
 pub mod limit_ranger;
 pub mod namespace_lifecycle;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use ipnet::Ipv4Net;
 
 use super::admission::Admission;
-use super::admission::default_storage_class::DefaultStorageClass;
 use super::admission::certificates::Certificates;
+use super::admission::default_storage_class::DefaultStorageClass;
 use super::admission::default_toleration_seconds::DefaultTolerationSeconds;
 use super::admission::limit_ranger::LimitRanger;
 use super::admission::namespace_lifecycle::NamespaceLifecycle;

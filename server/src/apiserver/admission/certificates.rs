@@ -66,8 +66,13 @@ fn status(object: Option<&Object>, field: &str) -> Value {
 /// Whether a request asks for a certificate that may do anything.
 fn wants_everything(object: &Object) -> bool {
     use base64::Engine;
-    let text = object.get("spec").and_then(|spec| spec["request"].as_str()).unwrap_or_default();
-    let bytes = base64::engine::general_purpose::STANDARD.decode(text).unwrap_or_default();
+    let text = object
+        .get("spec")
+        .and_then(|spec| spec["request"].as_str())
+        .unwrap_or_default();
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(text)
+        .unwrap_or_default();
     let subject = Subject::read(&String::from_utf8_lossy(&bytes)).unwrap_or_default();
     subject.organizations.iter().any(|organization| organization == MASTERS)
 }
@@ -89,7 +94,9 @@ impl Admission for Certificates {
             spec.insert("uid".into(), json!(user.uid));
             spec.insert("extra".into(), json!(user.extra));
             // What is empty is left out, as of any object.
-            spec.retain(|key, value| !matches!(key.as_str(), "uid" | "extra") || (*value != json!("") && *value != json!({})));
+            spec.retain(|key, value| {
+                !matches!(key.as_str(), "uid" | "extra") || (*value != json!("") && *value != json!({}))
+            });
         }
         Ok(())
     }

@@ -287,7 +287,7 @@ mod tests {
     async fn containers_get_defaults_and_keep_to_bounds() {
         let limit = json!({"type": "Container", "default": {"cpu": "500m"}, "defaultRequest": {"cpu": "100m"},
             "max": {"cpu": "1"}, "min": {"cpu": "50m"}, "maxLimitRequestRatio": {"cpu": "5"}});
-        insta::assert_snapshot!(check(limit.clone(), json!({})).await, @r#"{"requests":{"cpu":"100m"},"limits":{"cpu":"500m"}} "LimitRanger plugin set: cpu request for container c; cpu limit for container c""#);
+        insta::assert_snapshot!(check(limit.clone(), json!({})).await, @r#"{"limits":{"cpu":"500m"},"requests":{"cpu":"100m"}} "LimitRanger plugin set: cpu request for container c; cpu limit for container c""#);
         insta::assert_snapshot!(check(limit.clone(), json!({"limits": {"cpu": "2"}, "requests": {"cpu": "10m"}})).await, @r#"403 pods "p" is forbidden: [minimum cpu usage per Container is 50m, but request is 10m, maximum cpu usage per Container is 1, but limit is 2, cpu max limit to request ratio per Container is 5, but provided ratio is 200.000000]"#);
         insta::assert_snapshot!(check(json!({"type": "Pod", "max": {"memory": "1Gi"}}), json!({})).await, @r#"403 pods "p" is forbidden: maximum memory usage per Pod is 1Gi.  No limit is specified"#);
         insta::assert_snapshot!(check(json!({"type": "Pod", "max": {"memory": "1Gi"}}), json!({"limits": {"memory": "2Gi"}})).await, @r#"403 pods "p" is forbidden: maximum memory usage per Pod is 1Gi, but limit is 2Gi"#);

@@ -63,6 +63,17 @@ fn end_pods(world: &World) {
     });
 }
 
+/// Waits for an Event that begins so: they are written behind what they tell of.
+async fn tells(world: &World, event: &str) {
+    for _ in 0..500 {
+        if world.events("default").await.iter().any(|e| e.starts_with(event)) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("no {event} in {:#?}", world.events("default").await);
+}
+
 #[tokio::test]
 async fn jobs_run_to_their_end() {
     let world = World::new().await;
@@ -104,15 +115,12 @@ async fn jobs_run_to_their_end() {
         })
         .await;
     assert_eq!(pods.len(), 7 + 1 + 5);
-    let events = world.events("default").await;
-    assert!(
-        events.contains(&"Job Completed: Job completed".to_owned()),
-        "{events:#?}"
-    );
-    assert!(
-        events.contains(&"Job BackoffLimitExceeded: Job has reached the specified backoff limit".to_owned()),
-        "{events:#?}"
-    );
+    tells(&world, "Job Completed: Job completed").await;
+    tells(
+        &world,
+        "Job BackoffLimitExceeded: Job has reached the specified backoff limit",
+    )
+    .await;
     // Deleted, a Job takes its Pods along, finalizers or not.
     world.create(&JOBS, "default", &job("gone", "sleep", json!({}))).await;
     world
@@ -151,10 +159,8 @@ async fn jobs_are_held_resumed_and_forgotten() {
     world
         .until("its pods' end", &PODS, "default", <[Value]>::is_empty)
         .await;
-    let events = world.events("default").await;
-    for event in ["Job Suspended: Job suspended", "Job Resumed: Job resumed"] {
-        assert!(events.contains(&event.to_owned()), "{events:#?}");
-    }
+    tells(&world, "Job Suspended: Job suspended").await;
+    tells(&world, "Job Resumed: Job resumed").await;
 }
 
 #[tokio::test]
@@ -177,11 +183,5 @@ async fn a_cron_job_makes_up_for_the_last_time() {
     assert_eq!(jobs.len(), 1, "one a minute, since its name says the minute");
     assert_eq!(jobs[0]["metadata"]["ownerReferences"][0]["kind"], "CronJob");
     world.patch(&CRONS, "c", "", json!({"spec": {"suspend": true}})).await;
-    let events = world.events("default").await;
-    assert!(
-        events
-            .iter()
-            .any(|e| e.starts_with("CronJob SawCompletedJob: Saw completed job: c-")),
-        "{events:#?}"
-    );
+    tells(&world, "CronJob SawCompletedJob: Saw completed job: c-").await;
 }
