@@ -34,6 +34,8 @@ const LEASE_PERIOD: Duration = Duration::from_secs(10);
 /// The status is written this often even when nothing changed.
 const STATUS_PERIOD: Duration = Duration::from_secs(300);
 /// As long as the API does not take the registration.
+/// After such a silence the node says anew how it is: its conditions may have been marked unknown.
+const SILENCE: Duration = Duration::from_secs(25);
 const REGISTER_RETRY: Duration = Duration::from_millis(200);
 /// The most images that the status names.
 const MAX_IMAGES: usize = 50;
@@ -130,6 +132,10 @@ pub struct Heartbeat {
     /// The status as the API has it.
     written: NodeStatus,
     lease: Option<Lease>,
+    /// When the Lease was last renewed.
+    renewed: tokio::time::Instant,
+    /// Whether the node was silent for so long that others may take it for lost.
+    was_silent: bool,
     node_uid: String,
     images: Vec<LocalImage>,
     /// What keeps the runtime from running Pods.
@@ -149,6 +155,8 @@ impl Heartbeat {
             machine,
             written: NodeStatus::default(),
             lease: None,
+            renewed: tokio::time::Instant::now(),
+            was_silent: false,
             node_uid: String::new(),
             images: Vec::new(),
             trouble: Some("container runtime status check may not have completed yet".to_owned()),
@@ -187,8 +195,9 @@ impl Heartbeat {
                     }
                 }
                 self.look(images).await;
-                let due = last_write.elapsed() >= STATUS_PERIOD;
+                let due = self.was_silent || last_write.elapsed() >= STATUS_PERIOD;
                 if self.write_status(due).await {
+                    self.was_silent = false;
                     last_write = tokio::time::Instant::now();
                 }
             }
@@ -319,6 +328,8 @@ impl Heartbeat {
             Ok(mut lease) => {
                 lease.metadata.managed_fields = None;
                 self.lease = Some(lease);
+                self.was_silent |= self.renewed.elapsed() > SILENCE;
+                self.renewed = tokio::time::Instant::now();
             }
             // The next renewal reads it anew.
             Err(error) => tracing::debug!(%error, "lease not renewed"),
