@@ -33,9 +33,9 @@ const LEASE_SECONDS: i32 = 40;
 const LEASE_PERIOD: Duration = Duration::from_secs(10);
 /// The status is written this often even when nothing changed.
 const STATUS_PERIOD: Duration = Duration::from_secs(300);
-/// As long as the API does not take the registration.
 /// After such a silence the node says anew how it is: its conditions may have been marked unknown.
 const SILENCE: Duration = Duration::from_secs(25);
+/// As long as the API does not take the registration.
 const REGISTER_RETRY: Duration = Duration::from_millis(200);
 /// The most images that the status names.
 const MAX_IMAGES: usize = 50;

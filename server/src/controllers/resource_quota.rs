@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use kube::core::params::ListParams;
 use mizzen_api::client::reflector::{Key, Projection, Reflector};
-use mizzen_api::client::rest::Rest;
+use mizzen_api::client::rest::{List, Rest};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -79,10 +80,15 @@ impl Controller for Quotas {
             return Ok(Next::Change);
         }
         let target = (&*key.namespace, &*key.name);
-        let live: Option<Value> = self.rest.get(&Quota::AT, target.0, target.1).await?;
+        // The role may list and not get, as upstream's.
+        let params = ListParams::default().fields(&format!("metadata.name={}", key.name));
+        let mut found: List<Value> = self.rest.list(&Quota::AT, &key.namespace, &params).await?;
+        let live = found.items.pop();
         let Some(mut live) = live.filter(|live| live["metadata"]["deletionTimestamp"].is_null()) else {
             return Ok(Next::Change);
         };
+        live["apiVersion"] = "v1".into();
+        live["kind"] = "ResourceQuota".into();
         let before = live["status"]["used"].clone();
         live["status"]["hard"] = live["spec"]["hard"].clone();
         let written: Value = self.rest.replace(&Quota::AT, target, "status", &live).await?;
