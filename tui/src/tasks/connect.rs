@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use futures::TryStreamExt as _;
 use kube::Client;
-use kube::core::{Request, WatchEvent, params::WatchParams};
+use kube::core::params::{ListParams, WatchParams};
+use kube::core::{ObjectList, PartialObjectMeta, Request, WatchEvent};
 use mizzen_api::client::rest::Rest;
 use mizzen_api::client::{discovery, kubeconfig};
 use mizzen_api::resource;
@@ -22,6 +23,8 @@ const AGENT: &str = concat!("mizzen-tui/", env!("CARGO_PKG_VERSION"));
 const SETTLE: Duration = Duration::from_millis(200);
 /// Before discovery is tried again.
 const RETRY: Duration = Duration::from_secs(2);
+/// Between looks at what is served, where definitions may not be watched.
+const LEISURE: Duration = Duration::from_secs(60);
 
 /// What the command line said of the cluster.
 #[derive(Clone, Debug, Default)]
@@ -129,30 +132,25 @@ async fn open(options: Options, context: Option<String>) -> anyhow::Result<(Clie
 
 /// Returns when a definition has come, changed or gone, or when that cannot be known for a while.
 async fn definitions_change(rest: &Rest) {
-    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-    let wait = async {
-        let list = Request::new(path).list_metadata(&kube::core::params::ListParams::default().limit(1))?;
-        let list: kube::core::ObjectList<kube::core::PartialObjectMeta> = rest.client().request(to_body(list)).await?;
-        let revision = list.metadata.resource_version.unwrap_or_default();
-        let watch = Request::new(path).watch_metadata(&WatchParams::default(), &revision)?;
-        let stream = rest
-            .client()
-            .request_events::<kube::core::PartialObjectMeta>(to_body(watch))
-            .await?;
-        let mut stream = std::pin::pin!(stream);
-        while let Some(event) = stream.try_next().await? {
-            if !matches!(event, WatchEvent::Bookmark(_)) {
-                break;
-            }
-        }
-        anyhow::Ok(())
-    };
-    if wait.await.is_err() {
-        // Not allowed to watch them, or not reachable: look again at leisure.
-        tokio::time::sleep(Duration::from_secs(60)).await;
+    if let Err(error) = wait_for_definitions(rest).await {
+        let refused = matches!(&error, kube::Error::Api(status) if matches!(status.code, 403 | 404));
+        tokio::time::sleep(if refused { LEISURE } else { RETRY }).await;
     }
 }
 
-fn to_body(request: http::Request<Vec<u8>>) -> http::Request<Vec<u8>> {
-    request
+async fn wait_for_definitions(rest: &Rest) -> Result<(), kube::Error> {
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let list = Request::new(path).list_metadata(&ListParams::default().limit(1));
+    let list: ObjectList<PartialObjectMeta> = rest.client().request(list.map_err(kube::Error::BuildRequest)?).await?;
+    let revision = list.metadata.resource_version.unwrap_or_default();
+    let watch = Request::new(path).watch_metadata(&WatchParams::default(), &revision);
+    let watch = watch.map_err(kube::Error::BuildRequest)?;
+    let stream = rest.client().request_events::<PartialObjectMeta>(watch).await?;
+    let mut stream = std::pin::pin!(stream);
+    while let Some(event) = stream.try_next().await? {
+        if !matches!(event, WatchEvent::Bookmark(_)) {
+            break;
+        }
+    }
+    Ok(())
 }

@@ -15,6 +15,9 @@ use crate::bindings::Act;
 use crate::event::Tone;
 use crate::view::{Cx, Do, View};
 
+/// Widest that help names places.
+const PLACE: usize = 20;
+
 /// The view.
 #[derive(Debug, Serialize)]
 pub struct List {
@@ -66,22 +69,19 @@ impl List {
 /// Every key that works in the view below, by group, and what is different from k9s.
 pub fn help(cx: &Cx<'_>) -> Box<dyn View> {
     let mut rows: Vec<Entry> = Vec::new();
-    let all = ["table", "text", "logs", "pane", "tree"];
     let mut bindings: Vec<_> = crate::bindings::BINDINGS.iter().collect();
     bindings.sort_by_key(|b| crate::bindings::BINDINGS.iter().position(|o| o.group == b.group));
     for binding in bindings {
         let keys = cx.bindings.keys(binding.act).join(" ");
-        let generic = binding.contexts.iter().any(|c| *c == "everywhere" || all.contains(c));
-        let place = if generic && binding.contexts[0] == "everywhere" {
-            String::new()
-        } else {
-            binding.contexts.join(" ")
-        };
+        let mut place = binding.contexts.join(" ");
+        if place.chars().count() > PLACE {
+            place = place.chars().take(PLACE - 1).chain(['…']).collect();
+        }
         let cells = vec![
             keys,
             binding.description.to_owned(),
-            binding.group.to_owned(),
             place,
+            binding.group.to_owned(),
             binding.name.to_owned(),
         ];
         rows.push(Entry {
@@ -89,7 +89,7 @@ pub fn help(cx: &Cx<'_>) -> Box<dyn View> {
             ..Entry::default()
         });
     }
-    List::new("help", &["KEYS", "WHAT", "GROUP", "WHERE", "NAME"], rows)
+    List::new("help", &["KEYS", "WHAT", "WHERE", "GROUP", "NAME"], rows)
 }
 
 /// Every kind with its names.
