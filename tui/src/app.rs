@@ -209,7 +209,9 @@ impl App {
                     let cx = self.world.cx(open.id);
                     open.view.changed(&source, &changes, &cx);
                 }
+                self.with_view(effects, |view, cx| view.settle(cx));
             }
+            Event::Version(version) => self.world.cluster.version = version,
             Event::Rights(namespace, Ok(rights)) => {
                 self.world.rights.insert(namespace, rights);
             }

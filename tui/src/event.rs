@@ -46,6 +46,8 @@ pub enum Event {
     Terminated,
     /// The answer to [`crate::effect::Effect::Connect`].
     Connected(Result<Cluster, String>),
+    /// The server's version.
+    Version(String),
     /// What the server serves, first or anew.
     Discovered(Vec<Resource>),
     /// Rows of a watch.
@@ -75,6 +77,9 @@ pub struct Cluster {
     pub server: String,
     /// Namespace of the context.
     pub namespace: String,
+    /// Version of the server; empty until it has said.
+    #[serde(default)]
+    pub version: String,
 }
 
 /// A context of the kubeconfig.

@@ -214,6 +214,11 @@ pub trait View: Debug + Send {
     /// Rows of one of its watches changed.
     fn changed(&mut self, _source: &Source, _changes: &[Change], _cx: &Cx<'_>) {}
 
+    /// Comes after [`View::changed`], once per batch: what should follow from the changes.
+    fn settle(&mut self, _cx: &Cx<'_>) -> Vec<Do> {
+        Vec::new()
+    }
+
     /// The answer of a job or a dialog that it started.
     fn reply(&mut self, _reply: Reply, _cx: &Cx<'_>) -> Vec<Do> {
         Vec::new()

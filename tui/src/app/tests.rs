@@ -408,3 +408,111 @@ fn skins_draw_without_colour_too() {
         console.sees("✖ web-b");
     }
 }
+
+/// The screen with a letter per style beside the text, and what the letters stand for.
+fn styled(console: &Console) -> String {
+    let mut terminal = Terminal::new(TestBackend::new(console.width, console.height)).unwrap();
+    terminal.draw(|frame| console.app.draw(frame)).unwrap();
+    let buffer = terminal.backend().buffer().clone();
+    let mut styles = Vec::new();
+    let mut lines = Vec::new();
+    for y in 0..console.height {
+        let (mut text, mut letters) = (String::new(), String::new());
+        for x in 0..console.width {
+            let cell = &buffer[(x, y)];
+            let style = (cell.fg, cell.bg, cell.modifier);
+            let at = styles.iter().position(|s| *s == style).unwrap_or_else(|| {
+                styles.push(style);
+                styles.len() - 1
+            });
+            text.push_str(cell.symbol());
+            letters.push(char::from(b'a' + at as u8));
+        }
+        lines.push(text.trim_end().to_owned());
+        lines.push(letters);
+    }
+    let legend = styles
+        .iter()
+        .enumerate()
+        .map(|(at, (fg, bg, modifier))| format!("{}: {fg:?} on {bg:?} {modifier:?}", char::from(b'a' + at as u8)));
+    legend.chain(lines).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn screens_of_three_sizes() {
+    for (width, height) in [(80, 24), (120, 40), (200, 60)] {
+        let mut console = with_pods();
+        (console.width, console.height) = (width, height);
+        console.event(Event::Resize(width, height));
+        insta::assert_snapshot!(format!("pods_{width}x{height}"), console.screen());
+        console.keys("?");
+        insta::assert_snapshot!(format!("help_{width}x{height}"), console.screen());
+    }
+}
+
+#[test]
+fn screens_of_three_skins() {
+    for name in ["dark", "light", "none"] {
+        let mut console = Console::with(Setup {
+            theme: Theme::named(name).unwrap(),
+            ..Setup::default()
+        });
+        console.connect();
+        console.list("pods", some_pods());
+        (console.width, console.height) = (60, 10);
+        console.event(Event::Resize(60, 10));
+        console.keys("space");
+        insta::assert_snapshot!(format!("pods_{name}"), styled(&console));
+    }
+}
+
+#[test]
+fn a_text_is_read_again_when_its_object_changes() {
+    let mut console = with_pods();
+    console.keys("y");
+    let reads = |console: &Console| {
+        let started = console.effects.iter().filter(|e| matches!(e, Effect::Start(..)));
+        started.count()
+    };
+    assert_eq!(reads(&console), 1);
+    console.list("pods", vec![pod("db-a", "Running", 2)]);
+    assert_eq!(reads(&console), 1);
+    console.news("pods", vec![pod("db-a", "Running", 3)]);
+    assert_eq!(reads(&console), 2);
+    let source = console.source("pods");
+    console.event(Event::Data(
+        source,
+        Batch::News(Vec::new(), vec![("default".into(), "db-a".into())]),
+    ));
+    console.sees("YAML(default/db-a) deleted");
+}
+
+#[test]
+fn a_dialog_keeps_the_focus_on_cancel_and_asks_for_the_name() {
+    let setup = Setup {
+        protected: vec!["demo".to_owned()],
+        ..Setup::default()
+    };
+    let mut console = Console::with(setup);
+    console.connect();
+    console.list("pods", some_pods());
+    let id = console.app.tabs.top().unwrap().id;
+    let dialog = crate::view::Dialog {
+        name: "delete".to_owned(),
+        title: "Delete".to_owned(),
+        lines: vec!["pod db-a".to_owned()],
+        buttons: vec!["Cancel".to_owned(), "Delete".to_owned()],
+        dangerous: true,
+        ..crate::view::Dialog::default()
+    };
+    let mut effects = Vec::new();
+    console.app.carry_out(id, vec![Do::Ask(dialog.clone())], &mut effects);
+    console.sees("Type to confirm demo");
+    console.keys("enter");
+    console.sees_not("Type to confirm");
+    console.app.carry_out(id, vec![Do::Ask(dialog)], &mut effects);
+    console.keys("right enter");
+    console.sees("what was typed is not the name");
+    console.keys("d e m o tab right enter");
+    console.sees_not("Type to confirm");
+}

@@ -66,6 +66,9 @@ pub async fn run(
         registry,
     }));
     let _ = events.send(Event::Connected(Ok(cluster))).await;
+    if let Ok(version) = rest.client().apiserver_version().await {
+        let _ = events.send(Event::Version(version.git_version)).await;
+    }
     let mut told = false;
     loop {
         match discovery::discover(rest.client()).await {

@@ -53,6 +53,10 @@ pub struct Text {
     full: bool,
     managed: bool,
     decoded: bool,
+    /// The object has changed since it was read; it does not exist any more.
+    #[serde(skip)]
+    outdated: bool,
+    gone: bool,
     #[serde(skip)]
     height: Cell<usize>,
 }
@@ -77,6 +81,8 @@ impl Text {
             full: false,
             managed: false,
             decoded: false,
+            outdated: false,
+            gone: false,
             height: Cell::new(20),
         }
     }
@@ -238,7 +244,8 @@ impl View for Text {
             (text, 0) => format!(" /{text} none"),
             (text, count) => format!(" /{text} {}/{count}", self.found + 1),
         };
-        format!("{word}({place}){found}")
+        let gone = if self.gone { " deleted" } else { "" };
+        format!("{word}({place}){gone}{found}")
     }
 
     fn contexts(&self) -> Vec<&'static str> {
@@ -255,7 +262,26 @@ impl View for Text {
         self.read(cx)
     }
 
-    fn changed(&mut self, _source: &Source, _changes: &[Change], _cx: &Cx<'_>) {}
+    fn changed(&mut self, source: &Source, changes: &[Change], _cx: &Cx<'_>) {
+        if self.sources().iter().all(|s| **s != *source) {
+            return;
+        }
+        for change in changes {
+            match (&change.old, &change.new) {
+                (_, None) => self.gone = true,
+                // The first sight of the object is what was read already.
+                (None, Some(_)) => self.outdated |= std::mem::take(&mut self.gone),
+                (Some(_), Some(_)) => self.outdated = true,
+            }
+        }
+    }
+
+    fn settle(&mut self, cx: &Cx<'_>) -> Vec<Do> {
+        match std::mem::take(&mut self.outdated) {
+            true => self.read(cx),
+            false => Vec::new(),
+        }
+    }
 
     fn reply(&mut self, reply: Reply, _cx: &Cx<'_>) -> Vec<Do> {
         match reply {
