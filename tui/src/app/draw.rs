@@ -156,7 +156,7 @@ impl App {
         }
         let (health, style) = self.health();
         let room = health.width().max(10) as u16 + 1;
-        let room = Constraint::Length(room.min(area.width / 2));
+        let room = Constraint::Length(room.min(area.width / 3 * 2));
         let [left, right] = Layout::horizontal([Constraint::Min(10), room]).areas(area);
         frame.render_widget(Paragraph::new(vec![Line::from(first), Line::from(second)]), left);
         let mode = match self.world.read_only {
