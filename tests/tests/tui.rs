@@ -207,7 +207,7 @@ fn a_cluster_is_watched_by_keys_alone() {
 
     // The server goes and comes back.
     cluster.kill();
-    console.sees("trying again");
+    console.sees("cannot reach the server");
     console.sees("pods(shop)[5]");
     cluster.launch();
     console.sees("● live");
