@@ -62,7 +62,9 @@ impl Screen {
     /// Takes it over again; the next frame paints everything.
     pub fn enter(&mut self) -> io::Result<()> {
         enter(self.mouse)?;
-        self.terminal.clear()
+        // Not `clear`, which asks the terminal where its cursor is and may get no answer.
+        self.terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
+        Ok(())
     }
 
     /// Puts text on the clipboard of the terminal, also over SSH. Says what came of it.
