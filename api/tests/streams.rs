@@ -161,7 +161,9 @@ async fn echo(mut socket: WebSocket, protocol: &str) {
         let Message::Binary(bytes) = message else { continue };
         match (bytes[0], &bytes[1..]) {
             (0, text) => {
-                if socket.send(send(1, text)).await.is_err() || (protocol.starts_with("v4") && text.ends_with(b"end")) {
+                let sent = socket.send(send(1, text)).await;
+                let ended = protocol.starts_with("v4") && text.ends_with(b"end");
+                if sent.is_err() || ended {
                     break;
                 }
             }

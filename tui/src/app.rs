@@ -231,10 +231,10 @@ impl App {
         self.prefer_namespaces();
         if self.tabs.top().is_none() {
             let line = match self.setup.view.as_str() {
-                "" => "pods",
-                line => line,
+                "" => "pods".to_owned(),
+                line => line.to_owned(),
             };
-            self.go(&line.to_owned(), effects);
+            self.go(&line, effects);
         }
     }
 

@@ -281,7 +281,8 @@ impl Autoscalers {
         selector: &str,
         outcome: &mut Outcome,
     ) -> Option<(i64, String)> {
-        let (mut best, mut failure): (Option<(i64, String, String)>, Option<(String, String)>) = (None, None);
+        let mut best: Option<(i64, String, String)> = None;
+        let mut failure: Option<(String, String)> = None;
         for metric in &autoscaler.spec.metrics {
             match self.ask_metric(key, autoscaler, metric, current, selector).await {
                 Ok((proposal, status, name)) => {

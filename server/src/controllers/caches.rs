@@ -20,9 +20,12 @@ pub struct Caches {
     reflectors: Mutex<HashMap<TypeId, Slot>>,
 }
 
+/// Is called with a namespace.
+type Listener = Box<dyn Fn(&str) + Send + Sync>;
+
 /// Tells in which namespaces objects come and go. Who watches the metadata of everything tells it.
 #[derive(Default)]
-pub struct Churn(RwLock<Vec<Box<dyn Fn(&str) + Send + Sync>>>);
+pub struct Churn(RwLock<Vec<Listener>>);
 
 impl Churn {
     /// Calls `subscriber` with a namespace from now on. It must not block.

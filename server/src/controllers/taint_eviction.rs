@@ -24,12 +24,15 @@ use crate::projection::Watched;
 
 const NO_EXECUTE: &str = "NoExecute";
 
+/// A taint: its node and its key.
+type TaintOf = (Box<str>, Box<str>);
+
 struct TaintEviction {
     rest: Rest,
     nodes: Arc<Reflector<Node>>,
     pods: Arc<Reflector<Pod>>,
     /// Since when a node has a taint that does not say so, by node and key.
-    since: Mutex<HashMap<(Box<str>, Box<str>), Timestamp>>,
+    since: Mutex<HashMap<TaintOf, Timestamp>>,
     events: Recorder,
 }
 

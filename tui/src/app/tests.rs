@@ -94,11 +94,13 @@ impl Console {
     }
 
     fn source(&self, plural: &str) -> Arc<Source> {
-        let watched = self.effects.iter().filter_map(|effect| match effect {
+        let mut watched = self.effects.iter().filter_map(|effect| match effect {
             Effect::Watch(source) if source.plural == plural => Some(source.clone()),
             _ => None,
         });
-        watched.last().unwrap_or_else(|| panic!("{plural} are not watched"))
+        watched
+            .next_back()
+            .unwrap_or_else(|| panic!("{plural} are not watched"))
     }
 
     fn rows(&self, plural: &str, objects: Vec<Value>) -> Vec<Arc<Row>> {

@@ -45,6 +45,9 @@ pub struct Change {
     pub new: Option<Arc<Row>>,
 }
 
+/// Namespace and name of an object.
+type Name = (Arc<str>, Arc<str>);
+
 /// The rows of one watch.
 #[derive(Debug, Default)]
 pub struct Store {
@@ -58,7 +61,7 @@ pub struct Store {
     pub trouble: Option<Trouble>,
     /// When something last changed.
     pub changed: Option<Timestamp>,
-    rows: HashMap<(Arc<str>, Arc<str>), (u32, Arc<Row>)>,
+    rows: HashMap<Name, (u32, Arc<Row>)>,
     generation: u32,
 }
 
