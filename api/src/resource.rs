@@ -325,6 +325,7 @@ mod tests {
         flowcontrol.apiserver.k8s.io: v1
         resource.k8s.io: v1
         storagemigration.k8s.io: v1
+        console.mizzen.io: v1alpha1
         ");
     }
 

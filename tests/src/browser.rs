@@ -47,7 +47,15 @@ impl Browser {
         let port = lines
             .find_map(|line| {
                 let line = line.ok()?;
-                line.split("on port ").nth(1)?.trim_end_matches('.').trim().parse().ok()
+                let port = line
+                    .split("on port ")
+                    .nth(1)?
+                    .trim_end_matches('.')
+                    .trim()
+                    .parse()
+                    .ok()?;
+                // It first repeats what it was told, then says what it got.
+                (port != 0).then_some(port)
             })
             .expect("chromedriver tells its port");
         let mut browser = Self {

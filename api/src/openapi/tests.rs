@@ -51,7 +51,8 @@ fn every_group_version_has_a_complete_document() {
 
 #[test]
 fn every_kind_has_a_type_in_the_table() {
-    for row in builtin().iter() {
+    // What we compute for the consoles is ours alone: nobody writes it, and upstream's types do not have it.
+    for row in builtin().iter().filter(|row| row.group != "console.mizzen.io") {
         assert!(crate::schema::of(row).is_some(), "{} {}", row.api_version(), row.kind);
     }
 }

@@ -1,3 +1,5 @@
+//! Actions: whom they fit, what they send, and the command that does the same.
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 

@@ -1,3 +1,5 @@
+//! Commands as they are typed, and how they are completed.
+
 use super::*;
 use crate::resource::builtin;
 

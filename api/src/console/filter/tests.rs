@@ -1,3 +1,5 @@
+//! Filters: what they match, what they say of what they cannot read, and how they are written.
+
 use super::*;
 use crate::table::Severity;
 

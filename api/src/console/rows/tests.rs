@@ -1,3 +1,5 @@
+//! The table of rows against a model that sorts and filters from the start each time.
+
 use proptest::prelude::*;
 use serde_json::json;
 

@@ -16,7 +16,7 @@ fn stateful_set(replicas: i64) -> Value {
         "spec": {"serviceName": "db", "replicas": replicas, "selector": {"matchLabels": {"app": "web"}},
             "template": template("v1"),
             "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"],
-                "resources": {"requests": {"storage": "1Gi"}}}}]},
+                "storageClassName": "manual", "resources": {"requests": {"storage": "1Gi"}}}}]},
     })
 }
 
@@ -55,9 +55,17 @@ fn all_ready(pods: &[Value]) -> bool {
         .all(|pod| pod["status"]["phase"] == "Running" && pod["metadata"]["deletionTimestamp"].is_null())
 }
 
+/// Volumes for the claims of a set: without them the scheduler has no place for its Pods.
+async fn add_volumes(world: &World) {
+    for name in ["one", "two", "three", "four"] {
+        world.create(&VOLUMES, "", &volume(name, "1Gi")).await;
+    }
+}
+
 #[tokio::test]
 async fn a_stateful_set_keeps_names_and_claims() {
     let world = World::new().await;
+    add_volumes(&world).await;
     world.add_node("n1", "8").await;
     world.play_kubelet();
     world.create(&STATEFUL_SETS, "default", &stateful_set(3)).await;
@@ -136,6 +144,7 @@ async fn a_stateful_set_keeps_names_and_claims() {
 #[tokio::test]
 async fn claims_go_with_their_pods_if_the_set_says_so() {
     let world = World::new().await;
+    add_volumes(&world).await;
     world.add_node("n1", "8").await;
     world.play_kubelet();
     let mut set = stateful_set(2);
