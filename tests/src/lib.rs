@@ -59,6 +59,7 @@ struct Slot {
 impl Slot {
     fn take() -> Self {
         (0..90u16)
+            .filter(|number| !routed(*number))
             .find_map(|number| {
                 Some(Self {
                     number,
@@ -67,6 +68,15 @@ impl Slot {
             })
             .expect("fewer than 90 clusters at once")
     }
+}
+
+/// Whether a number's Pod network is routed already: by a cluster that was killed before it could clean up.
+fn routed(number: u16) -> bool {
+    let routes = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
+    let destinations = routes.lines().filter_map(|line| line.split('\t').nth(1));
+    destinations
+        .filter_map(|hex| u32::from_str_radix(hex, 16).ok())
+        .any(|address| address.to_le_bytes()[..2] == [10, 50 + number as u8])
 }
 
 /// A running cluster of one node.
