@@ -1,6 +1,6 @@
 //! A real browser, driven through WebDriver: Debian's chromium and chromium-driver.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
@@ -98,11 +98,9 @@ impl Browser {
             "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
         );
         stream.write_all((head + &body).as_bytes()).map_err(|e| e.to_string())?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).map_err(|e| e.to_string())?;
-        let (head, body) = answer.split_once("\r\n\r\n").ok_or("no answer")?;
-        let value: Value = serde_json::from_str(body).map_err(|e| format!("{e}: {body}"))?;
-        match head.lines().next().is_some_and(|line| line.contains(" 200 ")) {
+        let (ok, body) = read_answer(BufReader::new(stream)).map_err(|e| e.to_string())?;
+        let value: Value = serde_json::from_slice(&body).map_err(|e| e.to_string())?;
+        match ok {
             true => Ok(value["value"].clone()),
             false => Err(value["value"]["message"].to_string()),
         }
@@ -193,6 +191,22 @@ impl Browser {
         let severe = entries.iter().filter(|entry| entry["level"] == "SEVERE");
         severe.map(|entry| entry["message"].to_string()).collect()
     }
+}
+
+/// Whether the driver agrees, and the body of its answer. It says that it closes the connection, but does not.
+fn read_answer(mut from: impl BufRead) -> std::io::Result<(bool, Vec<u8>)> {
+    let (mut ok, mut length) = (false, 0);
+    let mut line = String::new();
+    while from.read_line(&mut line)? > 2 {
+        ok |= line.starts_with("HTTP/1.1 200 ");
+        if let Some(("content-length", bytes)) = line.to_ascii_lowercase().split_once(':') {
+            length = bytes.trim().parse().unwrap_or(0);
+        }
+        line.clear();
+    }
+    let mut body = vec![0; length];
+    from.read_exact(&mut body)?;
+    Ok((ok, body))
 }
 
 impl Drop for Browser {
