@@ -108,7 +108,7 @@ fn quotas_and_limits(cluster: &Cluster) {
     cluster.wait("usage to be given back", |c| used(c)["configmaps"] == "2");
     cluster.run(&["create", "configmap", "c", "-n", "small"]);
 
-    let limits = include_str!("../../examples/limitrange.yaml");
+    let limits = include_str!("../../examples/limitrange.yaml").replace("modest", "small");
     std::fs::write(cluster.scratch().join("limits.yaml"), limits).expect("a file");
     let file = cluster.scratch().join("limits.yaml");
     cluster.run(&["apply", "-n", "small", "-f", file.to_str().expect("a path")]);
