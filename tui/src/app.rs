@@ -7,6 +7,7 @@ mod command;
 mod dialog;
 mod draw;
 mod prompt;
+mod select;
 mod stack;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -36,6 +37,8 @@ const LINGER: SignedDuration = SignedDuration::from_secs(30);
 const SHOWN: SignedDuration = SignedDuration::from_secs(5);
 /// Notices that the history keeps.
 const KEPT: usize = 500;
+/// Namespaces in which it is asked what one may do.
+const RIGHTS: usize = 200;
 /// Namespaces behind the digit keys.
 const FAVOURITES: usize = 9;
 
@@ -117,6 +120,7 @@ pub struct App {
     header: bool,
     crumbs: bool,
     fullscreen: bool,
+    mouse: select::Mouse,
     size: Rect,
     watched: BTreeSet<Arc<Source>>,
     unused: HashMap<Arc<Source>, Timestamp>,
@@ -157,6 +161,7 @@ impl App {
             header: true,
             crumbs: true,
             fullscreen: false,
+            mouse: select::Mouse::default(),
             size: Rect::new(0, 0, 80, 24),
             watched: BTreeSet::new(),
             unused: HashMap::new(),
@@ -181,14 +186,12 @@ impl App {
     fn handle(&mut self, event: Event, effects: &mut Vec<Effect>) {
         match event {
             Event::Key(key) if key.kind == KeyEventKind::Release => {}
-            Event::Key(key) => self.key(key, effects),
-            Event::Paste(text) => self.paste(&text, effects),
-            Event::Mouse(mouse) => {
-                if self.dialog.is_none() && self.prompt.is_none() {
-                    let area = self.layout().view;
-                    self.with_view(effects, |view, cx| view.mouse(mouse, area, cx));
-                }
+            Event::Key(key) => {
+                self.key(key, effects);
+                self.ask_rights(effects);
             }
+            Event::Paste(text) => self.paste(&text, effects),
+            Event::Mouse(mouse) => self.mouse(mouse, effects),
             Event::Resize(width, height) => self.size = Rect::new(0, 0, width, height),
             Event::Tick => self.with_view(effects, |view, cx| view.tick(cx)),
             Event::Continued => {}
@@ -210,6 +213,10 @@ impl App {
                     open.view.changed(&source, &changes, &cx);
                 }
                 self.with_view(effects, |view, cx| view.settle(cx));
+                // Names to complete may have come.
+                if source.plural == "namespaces" && self.prompt.is_some() {
+                    self.complete();
+                }
             }
             Event::Version(version) => self.world.cluster.version = version,
             Event::Rights(namespace, Ok(rights)) => {
@@ -473,9 +480,7 @@ impl App {
                 asked.push(String::new());
             }
             for namespace in asked {
-                if self.rights_asked.insert(namespace.clone()) {
-                    effects.push(Effect::Rights(namespace));
-                }
+                self.ask_rights_in(namespace, effects);
             }
         }
         let top = self.tabs.top().map(|open| open.view.sources()).unwrap_or_default();
@@ -485,9 +490,32 @@ impl App {
         });
     }
 
+    fn ask_rights_in(&mut self, namespace: String, effects: &mut Vec<Effect>) {
+        if self.rights_asked.insert(namespace.clone()) {
+            effects.push(Effect::Rights(namespace));
+        }
+    }
+
+    /// Where all namespaces are shown, what one may do is asked for those that the cursor comes to.
+    fn ask_rights(&mut self, effects: &mut Vec<Effect>) {
+        if self.link != Link::Up || !self.world.namespaces.is_empty() || self.rights_asked.len() >= RIGHTS {
+            return;
+        }
+        let Some(open) = self.tabs.top() else { return };
+        let chosen = open.view.chosen(&self.world.cx(open.id));
+        let namespace = chosen.and_then(|(_, rows)| Some(rows.first()?.row.namespace.to_string()));
+        if let Some(namespace) = namespace.filter(|n| !n.is_empty()) {
+            self.ask_rights_in(namespace, effects);
+        }
+    }
+
     fn align_watches(&mut self, effects: &mut Vec<Effect>) {
         let now = self.world.now;
-        let wanted: BTreeSet<Arc<Source>> = self.tabs.views().flat_map(|open| open.view.sources()).collect();
+        let mut wanted: BTreeSet<Arc<Source>> = self.tabs.views().flat_map(|open| open.view.sources()).collect();
+        if self.completes_namespaces() {
+            let namespaces = self.world.registry.resolve("namespaces");
+            wanted.extend(namespaces.map(|namespaces| Arc::new(Source::of(namespaces, ""))));
+        }
         for source in &wanted {
             self.unused.remove(source);
             if self.watched.insert(source.clone()) {

@@ -24,6 +24,9 @@ use crate::effect::Effect;
 use crate::event::{Answer, Cluster, Notice, Reply, Tone, ViewId};
 use crate::theme::Theme;
 
+/// What [`Cx::lacks`] says where writing is switched off.
+pub const READ_ONLY: &str = "read-only";
+
 /// What every view may read.
 #[derive(Clone, Copy, Debug)]
 pub struct Cx<'a> {
@@ -58,9 +61,18 @@ pub struct Cx<'a> {
 impl Cx<'_> {
     /// Why something is not allowed, if we know that it is not: read-only mode, or the missing verb.
     pub fn forbids(&self, verb: &str, resource: &Resource, subresource: &str, namespace: &str) -> Option<String> {
+        let lacks = self.lacks(verb, resource, subresource, namespace)?;
+        Some(match lacks.as_str() {
+            READ_ONLY => "read-only mode is on (f2 switches it off)".to_owned(),
+            right => format!("forbidden: you may not {right} here"),
+        })
+    }
+
+    /// What is missing for something, in two words: `delete pods`, or [`READ_ONLY`].
+    pub fn lacks(&self, verb: &str, resource: &Resource, subresource: &str, namespace: &str) -> Option<String> {
         let reads = matches!(verb, "get" | "list" | "watch");
         if self.read_only && !reads {
-            return Some("read-only mode is on (f2 switches it off)".to_owned());
+            return Some(READ_ONLY.to_owned());
         }
         let name = match subresource {
             "" => resource.plural.to_string(),
@@ -68,7 +80,7 @@ impl Cx<'_> {
         };
         let rights = self.rights.get(namespace)?;
         let allowed = rights.allow(verb, &resource.group, &name);
-        (!allowed).then(|| format!("forbidden: you may not {verb} {name} here"))
+        (!allowed).then(|| format!("{verb} {name}"))
     }
 }
 

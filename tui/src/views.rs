@@ -153,11 +153,11 @@ pub fn resource(word: &str, cx: &Cx<'_>) -> Result<Arc<Resource>, String> {
 }
 
 /// What a command line may become, best first.
-pub fn completions(text: &str, cx: &Cx<'_>) -> Vec<String> {
+pub fn completions(text: &str, namespaces: &[String], cx: &Cx<'_>) -> Vec<String> {
     let contexts: Vec<String> = cx.cluster.contexts.iter().map(|c| c.name.clone()).collect();
     let words = Words {
         registry: cx.registry,
-        namespaces: cx.namespaces,
+        namespaces,
         contexts: &contexts,
     };
     let head = text.rfind(' ').map_or("", |at| &text[..=at]);

@@ -2,13 +2,14 @@
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::style::Style;
+use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Paragraph};
 use unicode_width::UnicodeWidthStr as _;
 
 use crate::event::{Notice, Tone};
 use crate::theme::Theme;
+use crate::view::READ_ONLY;
 
 use super::prompt::Purpose;
 use super::{App, Link};
@@ -77,6 +78,7 @@ impl App {
         if let Some(dialog) = &self.dialog {
             dialog.draw(theme, frame, area);
         }
+        self.draw_selection(frame.buffer_mut());
     }
 
     fn draw_view(&self, frame: &mut Frame<'_>, places: &Places) {
@@ -247,13 +249,28 @@ impl App {
             let Some(key) = keys.first() else {
                 continue;
             };
-            let text = format!(" {}  ", binding.description);
-            width += key.width() + text.width();
+            let lacks = self.tabs.top().and_then(|open| {
+                let cx = self.world.cx(open.id);
+                crate::views::perform::lacks(binding.act, &*open.view, &cx)
+            });
+            let why = match lacks.as_deref() {
+                None => String::new(),
+                Some(READ_ONLY) => format!(" ({READ_ONLY})"),
+                Some(right) => format!(" (no {right})"),
+            };
+            let text = format!(" {}", binding.name.replace('-', " "));
+            width += key.width() + text.width() + why.width() + 2;
             if width > usize::from(area.width) {
                 break;
             }
-            spans.push(Span::styled(key.as_str(), theme.accent));
-            spans.push(Span::styled(text, theme.muted));
+            let (mut key_style, mut style) = (theme.accent, theme.muted);
+            if lacks.is_some() {
+                style = style.add_modifier(Modifier::CROSSED_OUT);
+                key_style = style;
+            }
+            spans.push(Span::styled(key.as_str(), key_style));
+            spans.push(Span::styled(text, style));
+            spans.push(Span::styled(format!("{why}  "), theme.muted));
         }
         frame.render_widget(Line::from(spans), area);
     }

@@ -1,7 +1,10 @@
 //! The line at which commands and filters are typed.
 
+use std::collections::BTreeSet;
+
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
+use crate::data::Source;
 use crate::effect::Effect;
 use crate::views;
 
@@ -99,26 +102,61 @@ impl App {
         };
         prompt.offer = 0;
         match prompt.purpose {
-            Purpose::Command => {
-                let text = prompt.text.clone();
-                let mut offers: Vec<String> = Vec::new();
-                if !text.is_empty() {
-                    let old = self
-                        .history
-                        .iter()
-                        .rev()
-                        .filter(|l| l.starts_with(&text) && **l != text);
-                    let known = views::completions(&text, &self.world.cx(crate::event::ViewId::default()));
-                    offers.extend(known);
-                    offers.extend(old.cloned());
-                }
-                prompt.offers = offers;
-            }
+            Purpose::Command => self.complete(),
             Purpose::Filter => {
                 let text = prompt.text.clone();
                 self.set_filter(&text, effects);
             }
         }
+    }
+
+    /// Offers ends of the command that is typed.
+    pub(super) fn complete(&mut self) {
+        let text = match &self.prompt {
+            Some(prompt) if prompt.purpose == Purpose::Command => prompt.text.clone(),
+            _ => return,
+        };
+        let mut offers: Vec<String> = Vec::new();
+        if !text.is_empty() {
+            let namespaces = match text.contains(' ') {
+                true => self.known_namespaces(),
+                false => Vec::new(),
+            };
+            let old = self.history.iter().rev();
+            let old = old.filter(|l| l.starts_with(&text) && **l != text);
+            let cx = self.world.cx(crate::event::ViewId::default());
+            offers.extend(views::completions(&text, &namespaces, &cx));
+            offers.extend(old.cloned());
+        }
+        if let Some(prompt) = &mut self.prompt {
+            prompt.offers = offers;
+        }
+    }
+
+    /// Whether the prompt is where a namespace may stand, so that their names are wanted.
+    pub(super) fn completes_namespaces(&self) -> bool {
+        let prompt = self.prompt.as_ref();
+        prompt.is_some_and(|p| p.purpose == Purpose::Command && p.text.contains(' '))
+    }
+
+    /// Those that the server lists; where it does not let us, those in use and those of the rows on screen.
+    fn known_namespaces(&self) -> Vec<String> {
+        let data = &self.world.data;
+        let listed = self.world.registry.resolve("namespaces").and_then(|namespaces| {
+            let store = data.get(&Source::of(namespaces, ""))?;
+            (!store.is_empty()).then_some(store)
+        });
+        let mut names: BTreeSet<&str> = self.world.favourites.iter().map(String::as_str).collect();
+        match listed {
+            Some(store) => names.extend(store.rows().map(|row| &*row.row.name)),
+            None => {
+                let sources = self.tabs.top().map(|open| open.view.sources()).unwrap_or_default();
+                let stores = sources.iter().filter_map(|source| data.get(source));
+                names.extend(stores.flat_map(|s| s.rows()).map(|row| &*row.row.namespace));
+                names.remove("");
+            }
+        }
+        names.into_iter().map(str::to_owned).collect()
     }
 
     fn leave_prompt(&mut self, effects: &mut Vec<Effect>) {

@@ -280,7 +280,7 @@ fn watches_follow_the_views_and_linger_a_while() {
     console.line("svc kube-system,default");
     assert_eq!(
         console.watches(),
-        ["pods default", "services default", "services kube-system"]
+        ["pods default", "namespaces", "services default", "services kube-system"]
     );
     console.now += SignedDuration::from_secs(31);
     console.event(Event::Tick);
@@ -526,3 +526,5 @@ fn a_dialog_keeps_the_focus_on_cancel_and_asks_for_the_name() {
     console.keys("d e m o tab right enter");
     console.sees_not("Type to confirm");
 }
+
+mod features;

@@ -121,14 +121,43 @@ fn open(action: &'static Action, resource: Arc<Resource>, rows: &[Arc<Row>], cx:
     vec![Do::Open(Box::new(Perform::new(action, resource, keys)))]
 }
 
+/// What a key would need that is missing, with the objects that a view has chosen: `delete pods`.
+pub fn lacks(act: Act, view: &dyn View, cx: &Cx<'_>) -> Option<String> {
+    let (resource, rows) = view.chosen(cx)?;
+    let first = rows.first()?;
+    if let Some((verb, subresource)) = super::streams::needs(act) {
+        let pods = cx.registry.resolve("pods")?;
+        return cx.lacks(verb, pods, subresource, &first.row.namespace);
+    }
+    let action = action::action(deed(act)?);
+    let (namespace, name) = first.key();
+    let key = (namespace.to_owned(), name.to_owned());
+    let check: Check = |cx, verb, of, subresource, namespace| cx.lacks(verb, of, subresource, namespace);
+    missing(action, &resource, &[key], cx, check)
+}
+
 /// Why an action is not allowed on any of these objects.
 fn forbidden(action: &Action, resource: &Resource, keys: &[(String, String)], cx: &Cx<'_>) -> Option<String> {
+    let check: Check = |cx, verb, of, subresource, namespace| cx.forbids(verb, of, subresource, namespace);
+    missing(action, resource, keys, cx, check)
+}
+
+/// Verb, resource, subresource, namespace.
+type Check = fn(&Cx<'_>, &str, &Resource, &str, &str) -> Option<String>;
+
+fn missing(
+    action: &Action,
+    resource: &Resource,
+    keys: &[(String, String)],
+    cx: &Cx<'_>,
+    check: Check,
+) -> Option<String> {
     let rights = action.rights(resource);
     let check = |namespace: &str| {
         rights.iter().find_map(|right| {
             let name = format!("{}.{}", right.resource, right.group);
             let of = cx.registry.resolve(name.trim_end_matches('.'))?;
-            cx.forbids(right.verb, of, right.subresource, namespace)
+            check(cx, right.verb, of, right.subresource, namespace)
         })
     };
     keys.iter().find_map(|(namespace, _)| check(namespace))

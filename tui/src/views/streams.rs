@@ -58,6 +58,17 @@ pub fn act(act: Act, resource: &Resource, rows: &[Arc<Row>], cx: &Cx<'_>) -> Opt
     Some(done)
 }
 
+/// The verb and the subresource of Pods that a key of ours needs.
+pub fn needs(act: Act) -> Option<(&'static str, &'static str)> {
+    Some(match act {
+        Act::Logs | Act::PreviousLogs => ("get", "log"),
+        Act::Shell | Act::Transfer => ("create", "exec"),
+        Act::Attach => ("create", "attach"),
+        Act::PortForward => ("create", "portforward"),
+        _ => return None,
+    })
+}
+
 /// Does what a dialog of ours was answered with; `None` when it is no dialog of ours.
 pub fn answered(answer: &Answer, cx: &Cx<'_>) -> Option<Vec<Do>> {
     let (word, rest) = answer.dialog.split_once(' ')?;

@@ -92,6 +92,41 @@ pub fn xray(arguments: &str, cx: &Cx<'_>) -> Result<Box<dyn View>, String> {
     )))
 }
 
+/// The lines whose kind, name or namespace holds the text, with what they hang on and what hangs on them.
+fn matching(lines: Vec<Entry>, filter: &str) -> Vec<Entry> {
+    let (wanted, inverse) = match filter.trim().to_lowercase() {
+        text if text.starts_with('!') => (text[1..].to_owned(), true),
+        text => (text, false),
+    };
+    if wanted.is_empty() {
+        return lines;
+    }
+    let holds = |entry: &Entry| {
+        let text = format!("{}/{}/{}", entry.namespace, entry.reference.kind, entry.reference.name);
+        text.to_lowercase().contains(&wanted) != inverse
+    };
+    // Backwards: a line stays when it holds, or when one below it stays.
+    let mut keep = vec![false; lines.len()];
+    let mut needed: Option<usize> = None;
+    for (at, entry) in lines.iter().enumerate().rev() {
+        keep[at] = holds(entry) || needed.is_some_and(|depth| entry.depth < depth);
+        if keep[at] {
+            needed = Some(entry.depth);
+        }
+    }
+    // Forwards: what hangs on a line that holds stays with it, unless lines are to be left out.
+    let mut under: Option<usize> = None;
+    for (at, entry) in lines.iter().enumerate() {
+        under = under.filter(|depth| entry.depth > *depth);
+        keep[at] |= under.is_some();
+        if under.is_none() && !inverse && holds(entry) {
+            under = Some(entry.depth);
+        }
+    }
+    let mut keep = keep.into_iter();
+    lines.into_iter().filter(|_| keep.next().unwrap_or(false)).collect()
+}
+
 /// Opens the users of an object.
 pub fn used_by(row: &Row, resource: &Resource, cx: &Cx<'_>) -> Vec<Do> {
     let kinds = tree::users(&resource.kind);
@@ -182,7 +217,7 @@ impl Tree {
         tops.sort_by(|a, b| (&a.namespace, &a.reference).cmp(&(&b.namespace, &b.reference)));
         tops.into_iter()
             .for_each(|node| self.flatten(node, 0, "", &rows, &mut lines));
-        self.lines.replace(lines);
+        self.lines.replace(matching(lines, &self.filter));
         self.built.set(Some(cx.now));
         self.dirty.set(false);
     }
@@ -263,7 +298,11 @@ impl View for Tree {
     }
 
     fn title(&self, _cx: &Cx<'_>) -> String {
-        format!("{}[{}]", self.title, self.lines.borrow().len())
+        let filter = match self.filter.as_str() {
+            "" => String::new(),
+            filter => format!(" /{filter}"),
+        };
+        format!("{}[{}]{filter}", self.title, self.lines.borrow().len())
     }
 
     fn locator(&self) -> Option<String> {
@@ -311,7 +350,11 @@ impl View for Tree {
                     .get(s)
                     .is_some_and(|store| store.synced || store.trouble.is_some())
             });
-            let words = if synced { "nothing hangs here" } else { "syncing…" };
+            let words = match (synced, self.filter.as_str()) {
+                (false, _) => "◐ synchronizing …".to_owned(),
+                (true, "") => "nothing hangs here".to_owned(),
+                (true, filter) => format!("nothing matches /{filter} (esc clears the filter)"),
+            };
             frame.render_widget(Paragraph::new(Line::styled(words, cx.theme.muted)), area);
             return;
         }
@@ -350,6 +393,16 @@ impl View for Tree {
     fn due(&self, cx: &Cx<'_>) -> Option<Timestamp> {
         let built = self.built.get().filter(|_| self.dirty.get())?;
         Some((built + PAUSE).max(cx.now))
+    }
+
+    fn filter(&self) -> &str {
+        &self.filter
+    }
+
+    fn set_filter(&mut self, text: &str, cx: &Cx<'_>) -> Result<(), String> {
+        text.clone_into(&mut self.filter);
+        self.rebuild(cx);
+        Ok(())
     }
 
     fn chosen(&self, cx: &Cx<'_>) -> Option<(Arc<Resource>, Vec<Arc<Row>>)> {

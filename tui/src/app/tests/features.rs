@@ -1,0 +1,149 @@
+//! Single features of the console, each by the keys that reach it.
+
+use crossterm::event::{KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
+
+use super::*;
+use crate::data::Rule;
+
+fn mouse(console: &mut Console, kind: MouseEventKind, column: u16, row: u16) {
+    console.event(Event::Mouse(MouseEvent {
+        kind,
+        column,
+        row,
+        modifiers: KeyModifiers::NONE,
+    }));
+}
+
+fn copied(console: &Console) -> Option<&str> {
+    console.effects.iter().rev().find_map(|effect| match effect {
+        Effect::Copy(text) => Some(text.as_str()),
+        _ => None,
+    })
+}
+
+fn place(console: &Console, text: &str) -> (u16, u16) {
+    let screen = console.screen();
+    let (row, line) = screen.lines().enumerate().find(|(_, l)| l.contains(text)).expect(text);
+    let column = line.chars().count() - line[line.find(text).unwrap()..].chars().count();
+    (column as u16, row as u16)
+}
+
+#[test]
+fn a_drag_copies_and_a_click_selects() {
+    let mut console = with_pods();
+    let left = MouseButton::Left;
+    let (x, y) = place(&console, "web-b");
+    mouse(&mut console, MouseEventKind::Down(left), x, y);
+    mouse(&mut console, MouseEventKind::Drag(left), x + 4, y);
+    mouse(&mut console, MouseEventKind::Up(left), x + 4, y);
+    assert_eq!(copied(&console), Some("web-b"));
+    console.sees("copied 5 characters");
+    // Over two lines, but not over the frame.
+    mouse(&mut console, MouseEventKind::Down(left), x, y - 1);
+    mouse(&mut console, MouseEventKind::Drag(left), 0, y);
+    mouse(&mut console, MouseEventKind::Up(left), 0, y);
+    let text = copied(&console).unwrap();
+    assert!(text.starts_with("web-a ") && text.ends_with('✖'), "{text:?}");
+    // A click selects when the button comes up; a second one goes in.
+    mouse(&mut console, MouseEventKind::Down(left), x, y);
+    mouse(&mut console, MouseEventKind::Up(left), x, y);
+    assert_eq!(console.app.state()["selected"], json!(["default", "web-b"]));
+    mouse(&mut console, MouseEventKind::Down(left), x, y);
+    mouse(&mut console, MouseEventKind::Up(left), x, y);
+    console.sees("containers(default/web-b)");
+}
+
+#[test]
+fn namespaces_complete_when_they_may_be_listed_and_when_not() {
+    let mut console = with_pods();
+    console.keys(": d p space s");
+    console.sees_not(":dp shop");
+    assert!(console.watches().contains(&"namespaces".to_owned()));
+    let named = |name: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    console.list("namespaces", vec![named("shop"), named("kube-system")]);
+    console.sees(":dp shop");
+    console.keys("tab enter");
+    console.sees("deployments(shop)");
+    console.now += SignedDuration::from_secs(31);
+    console.event(Event::Tick);
+    assert!(!console.watches().contains(&"namespaces".to_owned()));
+
+    // Forbidden: the namespaces in use are offered all the same.
+    let mut console = with_pods();
+    console.keys(": d p space d e");
+    console.sees(":dp default");
+}
+
+#[test]
+fn what_is_forbidden_is_struck_out_with_the_missing_verb() {
+    let mut console = with_pods();
+    (console.width, console.height) = (200, 20);
+    console.event(Event::Resize(200, 20));
+    let rule = |verbs: &[&str], resources: &[&str]| Rule {
+        verbs: verbs.iter().map(ToString::to_string).collect(),
+        api_groups: vec![String::new()],
+        resources: resources.iter().map(ToString::to_string).collect(),
+        resource_names: Vec::new(),
+    };
+    let rights = Rights {
+        rules: vec![
+            rule(&["get", "list", "watch"], &["pods", "pods/log"]),
+            rule(&["create"], &["pods/attach"]),
+        ],
+        incomplete: false,
+    };
+    console.event(Event::Rights("default".to_owned(), Ok(rights)));
+    console.sees("kill (no delete pods)");
+    let struck = |text: &str| {
+        let (x, y) = place(&console, text);
+        let mut terminal = Terminal::new(TestBackend::new(console.width, console.height)).unwrap();
+        terminal.draw(|frame| console.app.draw(frame)).unwrap();
+        let cell = &terminal.backend().buffer()[(x, y)];
+        cell.modifier.contains(ratatui::style::Modifier::CROSSED_OUT)
+    };
+    assert_eq!((struck("kill"), struck("attach")), (true, false));
+    console.sees("(no create pods/exec)");
+    console.sees_not("(no get pods/log)");
+    console.sees_not("(no create pods/attach)");
+    console.keys("ctrl-d");
+    console.sees("you may not delete pods here");
+}
+
+#[test]
+fn a_tree_is_filtered_with_what_holds_it() {
+    let mut console = with_pods();
+    console.keys(":");
+    console.line("xray rs");
+    let set = |name: &str| {
+        json!({"apiVersion": "apps/v1", "kind": "ReplicaSet",
+            "metadata": {"name": name, "namespace": "default", "uid": format!("uid-{name}")}})
+    };
+    console.list("replicasets", vec![set("web-1"), set("old")]);
+    let mut pods = some_pods();
+    for (at, pod) in pods.iter_mut().enumerate() {
+        pod["metadata"]["uid"] = json!(format!("pod-{at}"));
+        pod["metadata"]["ownerReferences"][0]["uid"] = json!("uid-web-1");
+    }
+    console.list("pods", pods);
+    console.now += SignedDuration::from_secs(1);
+    console.event(Event::Tick);
+    console.sees("ReplicaSet default/old");
+    console.keys("/ w e b - b enter");
+    console.sees("ReplicaSet default/web-1");
+    console.sees("Pod web-b");
+    console.sees_not("Pod web-a");
+    console.sees_not("default/old");
+    console.keys("esc");
+    console.sees("ReplicaSet default/old");
+}
+
+#[test]
+fn enter_leads_from_a_pod_to_its_containers_to_their_logs() {
+    let mut console = with_pods();
+    console.keys("enter");
+    console.list("pods", some_pods());
+    console.sees("containers(default/db-a)[1]");
+    console.keys("enter");
+    console.sees("logs");
+    assert!(matches!(console.effects.last(), Some(Effect::Start(..))));
+}
