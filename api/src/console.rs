@@ -11,11 +11,14 @@
 //! - [`command`]: what `:` takes, and how it is completed;
 //! - [`rows`]: rows of a table, and their order under filter and sort, kept up to date change by change;
 //! - [`action`]: what can be done to objects, and the requests that do it;
+//! - [`metrics`]: what is used, beside what was asked for;
+//! - [`panel`]: a Deployment, a Service or a node in a few lines;
 //! - [`rollout`]: how far changes of workloads have come, and what they were before;
 //! - [`diff`]: what differs between two objects, line by line;
 //! - [`highlight`]: what the parts of a line of YAML or JSON are;
 //! - [`summary`]: how many of a kind are well, and how much of a cluster is in use;
-//! - [`tree`]: what hangs on what, by ownership and by reference.
+//! - [`tree`]: what hangs on what, by ownership and by reference;
+//! - [`workloads`]: all kinds that run something, in one table.
 
 pub mod action;
 pub mod command;
@@ -24,7 +27,10 @@ pub mod filter;
 pub mod follow;
 pub mod highlight;
 pub mod locator;
+pub mod metrics;
+pub mod panel;
 pub mod rollout;
 pub mod rows;
 pub mod summary;
 pub mod tree;
+pub mod workloads;

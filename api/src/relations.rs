@@ -46,6 +46,14 @@ pub fn owners(object: &Value) -> Vec<Reference> {
         .collect()
 }
 
+/// What an event is about.
+pub fn about(object: &Value) -> Option<Reference> {
+    let about = object.get("involvedObject").or_else(|| object.get("regarding"))?;
+    let version = text(about, "/apiVersion");
+    let group = version.split_once('/').map_or("", |(group, _)| group);
+    Some(Reference::new(group, text(about, "/kind"), text(about, "/name")))
+}
+
 /// Which Pods an object selects, when it selects any.
 pub fn pod_selector(object: &Value) -> Option<LabelSelector> {
     match text(object, "/kind") {

@@ -19,7 +19,7 @@ use mizzen_api::resource::{self, Registry};
 use ratatui::layout::Rect;
 
 use crate::bindings::{self, Act, Bindings};
-use crate::data::{Data, Rights, Source};
+use crate::data::{Data, Rights, Source, beside, is_measured};
 use crate::effect::Effect;
 use crate::event::{Cluster, Event, Notice, Reply, Stamped, Tone, ViewId};
 use crate::forwards::Forwards;
@@ -207,10 +207,12 @@ impl App {
                 self.with_view(effects, |view, cx| view.shown(cx));
             }
             Event::Data(source, batch) => {
-                let changes = self.world.data.apply(&source, batch, self.world.now);
+                let changed = self.world.data.apply(&source, batch, self.world.now);
                 if let Some(open) = self.tabs.top_mut() {
                     let cx = self.world.cx(open.id);
-                    open.view.changed(&source, &changes, &cx);
+                    for (source, changes) in changed {
+                        open.view.changed(&source, &changes, &cx);
+                    }
                 }
                 self.with_view(effects, |view, cx| view.settle(cx));
                 // Names to complete may have come.
@@ -369,7 +371,15 @@ impl App {
             Act::HistoryBack => self.travel(stack::Way::Back, effects),
             Act::HistoryForward => self.travel(stack::Way::Forward, effects),
             Act::HistoryLast => self.travel(stack::Way::Last, effects),
-            Act::Refresh => self.with_view(effects, |view, cx| view.shown(cx)),
+            Act::Refresh => {
+                // What is watched is current; what is measured is read again.
+                let measured: Vec<_> = self.watched.iter().filter(|s| is_measured(s)).cloned().collect();
+                for source in measured {
+                    effects.push(Effect::Unwatch(source.clone()));
+                    effects.push(Effect::Watch(source));
+                }
+                self.with_view(effects, |view, cx| view.shown(cx));
+            }
             Act::Header => self.header = !self.header,
             Act::Crumbs => self.crumbs = !self.crumbs,
             Act::ReadOnly if self.world.read_only && self.setup.read_only => {
@@ -515,6 +525,11 @@ impl App {
         if self.completes_namespaces() {
             let namespaces = self.world.registry.resolve("namespaces");
             wanted.extend(namespaces.map(|namespaces| Arc::new(Source::of(namespaces, ""))));
+        }
+        if self.world.discovered {
+            let measured = wanted.iter().filter_map(|source| beside(source, &self.world.registry));
+            let measured: Vec<_> = measured.map(Arc::new).collect();
+            wanted.extend(measured);
         }
         for source in &wanted {
             self.unused.remove(source);

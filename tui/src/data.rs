@@ -4,11 +4,13 @@
 //! in as events; [`Data::apply`] folds them in and says what changed, so that views keep their order
 //! without visiting every row.
 
+mod metrics;
 mod rights;
 mod row;
 mod source;
 mod store;
 
+pub use metrics::{Measures, beside, is_measured};
 pub use rights::{Rights, Rule};
 pub use row::{Heading, Row, compact, headings, row_of};
 pub use source::Source;

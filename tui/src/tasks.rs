@@ -8,6 +8,7 @@ pub mod connect;
 pub mod fetch;
 pub mod forward;
 pub mod logs;
+pub mod metrics;
 pub mod perform;
 pub mod process;
 pub mod transfer;
@@ -24,7 +25,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::data::{Rights, Source};
+use crate::data::{Rights, Source, is_measured};
 use crate::effect::{Effect, Input};
 use crate::event::{Event, Notice, Reply, Tone, ViewId};
 
@@ -158,7 +159,10 @@ impl Runner {
         let token = self.all.child_token();
         self.watches.insert(source.clone(), token.clone());
         let events = self.events.clone();
-        self.with_session(token, move |session| watch::run(session.rest, source, events));
+        match is_measured(&source) {
+            true => self.with_session(token, move |session| metrics::run(session.rest, source, events)),
+            false => self.with_session(token, move |session| watch::run(session.rest, source, events)),
+        }
     }
 
     fn rights(&self, namespace: String) {

@@ -31,7 +31,8 @@ pub struct Opened {
     pub namespaces: Option<Vec<String>>,
 }
 
-type Open = fn(arguments: &str, cx: &Cx<'_>) -> Result<Box<dyn View>, String>;
+/// Arguments, namespaces in use (all, when empty), what views read.
+type Open = fn(&str, &[String], &Cx<'_>) -> Result<Box<dyn View>, String>;
 
 /// A row: the words, and what opens the view.
 struct Word {
@@ -43,31 +44,41 @@ struct Word {
 const WORDS: &[Word] = &[
     Word {
         names: &["help", "h", "?"],
-        open: |_, cx| Ok(list::help(cx)),
+        open: |_, _, cx| Ok(list::help(cx)),
     },
     Word {
         names: &["aliases", "alias", "a"],
-        open: |_, cx| Ok(list::aliases(cx)),
+        open: |_, _, cx| Ok(list::aliases(cx)),
     },
     Word {
         names: &["contexts", "context", "ctx"],
-        open: |_, cx| Ok(list::contexts(cx)),
+        open: |_, _, cx| Ok(list::contexts(cx)),
     },
     Word {
         names: &["pulse", "pulses", "pu", "hz"],
-        open: |_, cx| Ok(pulse::open(cx)),
+        open: |_, namespaces, cx| Ok(pulse::open(namespaces, cx)),
     },
     Word {
         names: &["xray", "xr", "x"],
         open: tree::xray,
     },
     Word {
+        names: &["workloads", "workload", "wk"],
+        open: |argument, current, cx| {
+            let chosen = (!argument.is_empty()).then(|| namespaces(argument));
+            Ok(Box::new(table::Table::workloads(
+                chosen.as_deref().unwrap_or(current),
+                cx,
+            )))
+        },
+    },
+    Word {
         names: &["port-forwards", "portforward", "pf"],
-        open: |_, _| Ok(Box::new(forwards::Forwards::default())),
+        open: |_, _, _| Ok(Box::new(forwards::Forwards::default())),
     },
     Word {
         names: &["notices", "messages"],
-        open: |_, cx| Ok(list::notices(cx)),
+        open: |_, _, cx| Ok(list::notices(cx)),
     },
 ];
 
@@ -85,7 +96,7 @@ pub fn namespaces(text: &str) -> Vec<String> {
 pub fn open(line: &str, current: &[String], cx: &Cx<'_>) -> Result<Opened, String> {
     let (word, rest) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
     if let Some(row) = WORDS.iter().find(|row| row.names.contains(&word)) {
-        let view = (row.open)(rest.trim(), cx)?;
+        let view = (row.open)(rest.trim(), current, cx)?;
         return Ok(Opened { view, namespaces: None });
     }
     if line.contains('?') {

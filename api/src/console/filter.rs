@@ -126,7 +126,7 @@ impl Filter {
     pub fn new(text: &str, columns: &[impl AsRef<str>]) -> Result<Self, FilterError> {
         let steady = |(at, column): (usize, &_)| {
             let heading: &str = AsRef::as_ref(column);
-            (!CLOCKS.contains(&heading)).then_some(at)
+            (!CLOCKS.contains(&heading) && !super::metrics::drifts(heading)).then_some(at)
         };
         Ok(Self {
             text: text.trim().to_owned(),

@@ -174,12 +174,24 @@ impl Order {
                 }
             }
         };
-        let by = if self.descending { by.reverse() } else { by };
+        let by = match self.descending {
+            true if !self.one_without_number(a, b) => by.reverse(),
+            _ => by,
+        };
         let key = || (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name));
         match self.by {
             By::Key if self.descending => key().reverse(),
             _ => by.then_with(key),
         }
+    }
+}
+
+impl Order {
+    /// What has no number comes last in either direction.
+    fn one_without_number(&self, a: &Row, b: &Row) -> bool {
+        let By::Cell(at) = self.by else { return false };
+        let number = |row: &Row| row.cells.get(at).is_some_and(|c| c.sort.is_some());
+        number(a) != number(b)
     }
 }
 

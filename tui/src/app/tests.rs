@@ -451,32 +451,6 @@ fn styled(console: &Console) -> String {
 }
 
 #[test]
-fn screens_of_three_sizes() {
-    for (width, height) in [(80, 24), (120, 40), (200, 60)] {
-        let mut console = with_pods();
-        (console.width, console.height) = (width, height);
-        console.event(Event::Resize(width, height));
-        insta::assert_snapshot!(format!("pods_{width}x{height}"), console.body());
-    }
-}
-
-#[test]
-fn screens_of_three_skins() {
-    for name in ["dark", "light", "none"] {
-        let mut console = Console::with(Setup {
-            theme: Theme::named(name).unwrap(),
-            ..Setup::default()
-        });
-        console.connect();
-        console.list("pods", some_pods());
-        (console.width, console.height) = (60, 10);
-        console.event(Event::Resize(60, 10));
-        console.keys("space");
-        insta::assert_snapshot!(format!("pods_{name}"), styled(&console));
-    }
-}
-
-#[test]
 fn a_text_is_read_again_when_its_object_changes() {
     let mut console = with_pods();
     console.keys("y");
@@ -528,3 +502,4 @@ fn a_dialog_keeps_the_focus_on_cancel_and_asks_for_the_name() {
 }
 
 mod features;
+mod screens;

@@ -3,7 +3,10 @@
 //! Kept are the object's JSON without what no list shows (managed fields, the applied manifest, probes and
 //! the like), and the console model's row, by which tables show, sort and filter.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
+use mizzen_api::console::metrics::{self, Bounds, Used};
 use mizzen_api::console::rows;
 use mizzen_api::resource::Resource;
 use mizzen_api::table::{self, Cell};
@@ -28,13 +31,28 @@ pub struct Row {
     /// What tables show, sort and filter by.
     pub row: rows::Row,
     /// The object, compacted.
-    pub object: Box<RawValue>,
+    pub object: Arc<RawValue>,
+    /// What it may use, where use is measured.
+    #[serde(default)]
+    pub bounds: Bounds,
+    /// What it uses, when that was measured.
+    #[serde(default)]
+    pub used: Option<Used>,
 }
 
 impl Row {
     /// The object.
     pub fn object(&self) -> Value {
         serde_json::from_str(self.object.get()).unwrap_or_default()
+    }
+
+    /// Shows what it uses.
+    pub(super) fn measure(&mut self, resource: &Resource, used: Option<Used>) {
+        let mut cells: Vec<Cell> = std::mem::take(&mut self.row.cells).into();
+        cells.truncate(cells.len().saturating_sub(metrics::columns(resource).len()));
+        cells.extend(metrics::cells(resource, self.bounds, used));
+        self.row.cells = cells.into();
+        self.used = used;
     }
 
     /// Namespace and name.
@@ -58,30 +76,40 @@ impl rows::Shows for Row {
 /// The headings of a kind that we know.
 pub fn headings(resource: &Resource) -> Vec<Heading> {
     let columns = table::columns(resource).iter();
-    let heading = columns.map(|c| Heading {
-        name: c.name.to_owned(),
-        wide: c.wide,
-        numeric: c.kind == "integer",
-    });
-    heading.collect()
+    let own = columns.map(|c| (c.name, c.wide, c.kind == "integer"));
+    let measured = metrics::columns(resource)
+        .iter()
+        .map(|(name, wide)| (*name, *wide, true));
+    let heading = |(name, wide, numeric): (&str, bool, bool)| Heading {
+        name: name.to_owned(),
+        wide,
+        numeric,
+    };
+    own.chain(measured).map(heading).collect()
 }
 
 /// The row of an object. `served` are the cells that the server made, for kinds that we do not know.
 pub fn row_of(resource: &Resource, mut object: Value, served: Option<Vec<Cell>>, now: Timestamp) -> Row {
     compact(&mut object);
-    let row = match served {
-        Some(cells) => rows::Row::with_cells(&object, cells, now),
-        None => rows::Row::new(resource, &object, now),
-    };
+    let bounds = Bounds::of(resource, &object);
+    let cells = served.unwrap_or_else(|| {
+        let mut cells = table::row(resource, &object, now);
+        cells.extend(metrics::cells(resource, bounds, None));
+        cells
+    });
+    let row = rows::Row::with_cells(&object, cells, now);
     if let Value::Object(fields) = &mut object {
         fields.entry("kind").or_insert_with(|| (&*resource.kind).into());
         fields
             .entry("apiVersion")
             .or_insert_with(|| (&*resource.api_version()).into());
     }
+    let object = serde_json::value::to_raw_value(&object).expect("a JSON value encodes");
     Row {
         row,
-        object: serde_json::value::to_raw_value(&object).expect("a JSON value encodes"),
+        object: object.into(),
+        bounds,
+        used: None,
     }
 }
 

@@ -4,9 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use mizzen_api::console::metrics::{self, Measure};
+use mizzen_api::resource::{self, Resource};
 use serde::{Deserialize, Serialize};
 
-use super::{Heading, Row, Source};
+use super::metrics::{concerns, is_measured, joined};
+use super::{Heading, Measures, Row, Source};
 
 /// What a watch tells, several things at once.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -21,6 +24,8 @@ pub enum Batch {
     End,
     /// News: rows that are there, and objects that are gone, by namespace and name.
     News(Vec<Arc<Row>>, Vec<(Arc<str>, Arc<str>)>),
+    /// What was measured; whether that was all.
+    Measured(Vec<Measure>, bool),
     /// The watch does not work at the moment.
     Trouble(Trouble),
     /// It works again.
@@ -129,7 +134,7 @@ impl Store {
                 }
             }
             Batch::Trouble(trouble) => self.trouble = Some(trouble),
-            Batch::Well => self.trouble = None,
+            Batch::Well | Batch::Measured(..) => self.trouble = None,
         }
         if !changes.is_empty() {
             self.changed = Some(now);
@@ -142,6 +147,7 @@ impl Store {
 #[derive(Debug, Default)]
 pub struct Data {
     stores: HashMap<Arc<Source>, Store>,
+    measures: HashMap<Arc<Source>, Measures>,
 }
 
 impl Data {
@@ -155,24 +161,88 @@ impl Data {
         self.stores.iter()
     }
 
+    /// What was measured of an object of a source.
+    pub fn measure(&self, source: &Source, namespace: &str, name: &str) -> Option<&Measure> {
+        let mut about = self.measures.iter().filter(|(measured, _)| concerns(measured, source));
+        about.find_map(|(_, measures)| measures.get(namespace, name))
+    }
+
     /// A watch begins.
     pub fn open(&mut self, source: &Arc<Source>) {
-        self.stores.entry(source.clone()).or_default();
+        match is_measured(source) {
+            true => drop(self.measures.entry(source.clone()).or_default()),
+            false => drop(self.stores.entry(source.clone()).or_default()),
+        }
     }
 
     /// A watch is over.
     pub fn close(&mut self, source: &Source) {
         self.stores.remove(source);
+        self.measures.remove(source);
     }
 
     /// Forgets everything, because it is of another cluster.
     pub fn clear(&mut self) {
         self.stores.clear();
+        self.measures.clear();
     }
 
-    /// Folds in what a watch told, and says what changed. What comes late from a watch that is over is dropped.
-    pub fn apply(&mut self, source: &Source, batch: Batch, now: Timestamp) -> Vec<Change> {
+    /// Folds in what a watch told, and says what changed, by source. What comes late from a watch that is over
+    /// is dropped.
+    pub fn apply(&mut self, source: &Arc<Source>, mut batch: Batch, now: Timestamp) -> Vec<(Arc<Source>, Vec<Change>)> {
+        if let Batch::Measured(measures, end) = batch {
+            return self.measured(source, measures, end);
+        }
+        if let Batch::Rows(rows, _) | Batch::News(rows, _) = &mut batch
+            && let Some(resource) = measured_kind(source)
+        {
+            for row in rows {
+                let used = self.measure(source, &row.row.namespace, &row.row.name).map(|m| m.used);
+                if let Some(joined) = joined(row, resource, used) {
+                    *row = joined;
+                }
+            }
+        }
         let store = self.stores.get_mut(source);
-        store.map_or_else(Vec::new, |store| store.apply(batch, now))
+        let changes = store.map_or_else(Vec::new, |store| store.apply(batch, now));
+        vec![(source.clone(), changes)]
     }
+
+    /// Measurements have come: rows that they are about change.
+    fn measured(&mut self, source: &Source, measures: Vec<Measure>, end: bool) -> Vec<(Arc<Source>, Vec<Change>)> {
+        let Some(known) = self.measures.get_mut(source) else {
+            return Vec::new();
+        };
+        let mut all = Vec::new();
+        for (rows, store) in self.stores.iter_mut().filter(|(rows, _)| concerns(source, rows)) {
+            let Some(resource) = measured_kind(rows) else {
+                continue;
+            };
+            let mut changes = Vec::new();
+            for measure in &measures {
+                let key = (Arc::from(&*measure.namespace), Arc::from(&*measure.name));
+                if let Some((_, row)) = store.rows.get_mut(&key)
+                    && let Some(new) = joined(row, resource, Some(measure.used))
+                {
+                    let old = std::mem::replace(row, new.clone());
+                    changes.push(Change {
+                        old: Some(old),
+                        new: Some(new),
+                    });
+                }
+            }
+            all.push((rows.clone(), changes));
+        }
+        measures.into_iter().for_each(|measure| known.put(measure));
+        if end {
+            known.end();
+        }
+        all
+    }
+}
+
+/// The kind of a source, where use of it is measured.
+fn measured_kind(source: &Source) -> Option<&'static Resource> {
+    let kind = resource::builtin().by_path(&source.group, &source.version, &source.plural)?;
+    (!metrics::columns(kind).is_empty()).then_some(&**kind)
 }

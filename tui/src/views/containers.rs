@@ -25,7 +25,7 @@ use crate::event::Tone;
 use crate::theme::glyph;
 use crate::view::{Cx, Do, View};
 
-const HEADINGS: [&str; 9] = [
+const HEADINGS: [&str; 11] = [
     "",
     "NAME",
     "KIND",
@@ -35,6 +35,8 @@ const HEADINGS: [&str; 9] = [
     "IMAGE",
     "PORTS",
     "REQUESTS CPU/MEM",
+    "CPU",
+    "MEM",
 ];
 
 /// The view.
@@ -56,7 +58,7 @@ pub struct Containers {
 #[derive(Clone, Debug, Default, Serialize)]
 struct Container {
     name: String,
-    cells: [String; 7],
+    cells: [String; 9],
     #[serde(skip)]
     severity: Severity,
 }
@@ -85,7 +87,17 @@ impl Containers {
             return;
         };
         let wanted = self.filter.to_lowercase();
-        let found = containers(&row.object(), cx.now).into_iter();
+        let mut found = containers(&row.object(), cx.now);
+        let measure = sources
+            .first()
+            .and_then(|source| cx.data.measure(source, &self.namespace, &self.pod));
+        for (name, used) in measure.iter().flat_map(|m| &m.containers) {
+            if let Some(container) = found.iter_mut().find(|c| *c.name == **name) {
+                container.cells[7] = used.cpu_text();
+                container.cells[8] = used.memory_text();
+            }
+        }
+        let found = found.into_iter();
         self.all = found.filter(|c| c.name.to_lowercase().contains(&wanted)).collect();
         self.at = self.at.min(self.all.len().saturating_sub(1));
     }
@@ -138,6 +150,8 @@ fn one(kind: &str, container: &Value, status: &Value, now: Timestamp) -> Contain
             view::text(container, "/image").to_owned(),
             ports.collect::<Vec<_>>().join(","),
             format!("{} / {}", request("cpu"), request("memory")),
+            "n/a".to_owned(),
+            "n/a".to_owned(),
         ],
         severity,
     }
@@ -321,10 +335,10 @@ mod tests {
         let line = |c: &Container| format!("{} {} {:?}", c.name, c.cells.join("|"), c.severity);
         let lines: Vec<_> = containers(&pod, now).iter().map(line).collect();
         insta::assert_snapshot!(lines.join("\n"), @r"
-        setup init|false|Completed (0) 60m ago|0|i||- / - Muted
-        mesh sidecar|true|Running 60s|1|m||- / - Ok
-        main |true|Running 10m|0|web:1|80/TCP|10m / - Ok
-        bad |false|CrashLoopBackOff|4|x||- / - Failure
+        setup init|false|Completed (0) 60m ago|0|i||- / -|n/a|n/a Muted
+        mesh sidecar|true|Running 60s|1|m||- / -|n/a|n/a Ok
+        main |true|Running 10m|0|web:1|80/TCP|10m / -|n/a|n/a Ok
+        bad |false|CrashLoopBackOff|4|x||- / -|n/a|n/a Failure
         ");
     }
 }

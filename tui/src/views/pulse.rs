@@ -3,9 +3,11 @@
 //! Health is counted change by change; only a look at another namespace counts anew.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use mizzen_api::console::metrics::Used;
 use mizzen_api::console::summary::{Health, OVERVIEW};
 use mizzen_api::resource::Resource;
 use mizzen_api::table::Severity;
@@ -24,6 +26,10 @@ use crate::view::{Cx, Do, View};
 const WARNINGS: usize = 100;
 /// Width of a kind's bar.
 const BAR: usize = 30;
+/// Readings of what is used that are kept: half an hour of them.
+const READINGS: usize = 120;
+/// Steps of a column of one cell.
+const STEPS: [&str; 8] = ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
 
 /// The view.
 #[derive(Debug, Serialize)]
@@ -36,7 +42,47 @@ pub struct Pulse {
     #[serde(skip)]
     warnings: Vec<Arc<Row>>,
     #[serde(skip)]
+    totals: Totals,
+    /// What was used, in percent of what there is: CPU and memory, latest last.
+    readings: VecDeque<(u64, u64)>,
+    #[serde(skip)]
     offset: Cell<usize>,
+}
+
+/// Sums over nodes and Pods.
+#[derive(Debug, Default)]
+struct Totals {
+    /// What nodes have.
+    capacity: Used,
+    /// What they use.
+    used: Used,
+    /// Nodes of which that is known.
+    measured: usize,
+    /// What Pods ask for.
+    asked: Used,
+    /// What they are limited to.
+    limit: Used,
+}
+
+impl Totals {
+    /// Counts a row in, or out.
+    fn count(&mut self, plural: &str, row: &Row, sum: fn(&mut Used, Used)) {
+        match plural {
+            "nodes" => {
+                sum(&mut self.capacity, row.bounds.asked);
+                sum(&mut self.used, row.used.unwrap_or_default());
+            }
+            "pods" => {
+                sum(&mut self.asked, row.bounds.asked);
+                sum(&mut self.limit, row.bounds.limit);
+            }
+            _ => {}
+        }
+    }
+
+    fn percent(of: i64, capacity: i64) -> u64 {
+        (of.max(0) * 100).checked_div(capacity).map_or(0, i64::cast_unsigned)
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -47,6 +93,11 @@ struct Kind {
     #[serde(skip)]
     sources: Vec<Arc<Source>>,
     health: Health,
+}
+
+/// A column as high as a share in percent.
+fn step(percent: u64) -> &'static str {
+    STEPS[(percent as usize * STEPS.len() / 101).min(STEPS.len() - 1)]
 }
 
 fn sources(resource: &Resource, namespaces: &[String]) -> Vec<Source> {
@@ -60,13 +111,15 @@ fn sources(resource: &Resource, namespaces: &[String]) -> Vec<Source> {
 }
 
 /// Opens `:pulse`.
-pub fn open(cx: &Cx<'_>) -> Box<dyn View> {
+pub fn open(namespaces: &[String], cx: &Cx<'_>) -> Box<dyn View> {
     let mut pulse = Pulse {
         kinds: Vec::new(),
-        namespaces: cx.namespaces.to_vec(),
+        namespaces: namespaces.to_vec(),
         at: 0,
         events: Vec::new(),
         warnings: Vec::new(),
+        totals: Totals::default(),
+        readings: VecDeque::new(),
         offset: Cell::new(0),
     };
     pulse.look(cx);
@@ -98,9 +151,15 @@ impl Pulse {
     }
 
     fn count(&mut self, cx: &Cx<'_>) {
+        self.totals = Totals::default();
         for kind in &mut self.kinds {
             let stores = kind.sources.iter().filter_map(|source| cx.data.get(source));
-            kind.health = Health::of(stores.flat_map(|store| store.rows()).map(|row| &row.row));
+            let rows = stores.flat_map(|store| store.rows());
+            kind.health = Health::of(rows.map(|row| {
+                self.totals.count(&kind.name, row, Used::add);
+                self.totals.measured += usize::from(row.used.is_some() && kind.name == "nodes");
+                &row.row
+            }));
         }
         self.find_warnings(cx);
     }
@@ -118,6 +177,46 @@ impl Pulse {
         });
         warnings.truncate(WARNINGS);
         self.warnings = warnings;
+    }
+
+    /// What is used and asked for, of what there is.
+    fn usage(&self, cx: &Cx<'_>) -> Vec<Line<'static>> {
+        let (theme, totals) = (cx.theme, &self.totals);
+        let measured = totals.measured > 0;
+        let line = |name: &str, of: fn(&Used) -> i64, text: fn(Used) -> String, reading: fn(&(u64, u64)) -> u64| {
+            let percent = |of: i64, capacity: i64| Totals::percent(of, capacity);
+            let capacity = of(&totals.capacity);
+            let used = percent(of(&totals.used), capacity);
+            let style = match used {
+                90.. => theme.fail,
+                70.. => theme.warn,
+                _ => theme.ok,
+            };
+            let filled = (used as usize * BAR / 100).min(BAR);
+            let told = match measured {
+                true => format!(" {used:>3} % of {} used", text(totals.capacity)),
+                false => format!(" n/a of {} used", text(totals.capacity)),
+            };
+            let asked = format!(
+                ", {} % asked, limits {} %  ",
+                percent(of(&totals.asked), capacity),
+                percent(of(&totals.limit), capacity)
+            );
+            let last = self.readings.len().saturating_sub(BAR);
+            let spark: String = self.readings.iter().skip(last).map(|r| step(reading(r))).collect();
+            Line::from(vec![
+                Span::styled(format!("{name:<8}"), theme.accent),
+                Span::styled("█".repeat(if measured { filled } else { 0 }), style),
+                Span::styled("·".repeat(if measured { BAR - filled } else { BAR }), theme.muted),
+                Span::styled(told, theme.text),
+                Span::styled(asked, theme.muted),
+                Span::styled(spark, style),
+            ])
+        };
+        vec![
+            line("CPU", |u| u.cpu, Used::cpu_text, |r| r.0),
+            line("memory", |u| u.memory, Used::memory_text, |r| r.1),
+        ]
     }
 
     fn line<'a>(&self, kind: &'a Kind, selected: bool, cx: &Cx<'_>) -> Line<'a> {
@@ -204,8 +303,15 @@ impl View for Pulse {
 
     fn draw(&self, cx: &Cx<'_>, frame: &mut Frame<'_>, area: Rect) {
         let kinds = self.kinds.len() as u16;
-        let [top, heading, below] =
-            Layout::vertical([Constraint::Max(kinds), Constraint::Length(2), Constraint::Min(3)]).areas(area);
+        let nodes = self.kinds.iter().any(|kind| kind.name == "nodes");
+        let [usage, top, heading, below] = Layout::vertical([
+            Constraint::Length(if nodes { 3 } else { 0 }),
+            Constraint::Max(kinds),
+            Constraint::Length(2),
+            Constraint::Min(3),
+        ])
+        .areas(area);
+        frame.render_widget(Paragraph::new(self.usage(cx)), usage);
         let height = usize::from(top.height);
         let offset = self.offset.get().min(self.at).max((self.at + 1).saturating_sub(height));
         self.offset.set(offset);
@@ -266,8 +372,30 @@ impl View for Pulse {
             .iter_mut()
             .filter(|kind| kind.sources.iter().any(|s| **s == *source))
         {
+            let before = self.totals.used;
             for change in changes {
                 kind.health.change(severity(&change.old), severity(&change.new));
+                if let Some(old) = &change.old {
+                    self.totals.count(&kind.name, old, Used::take);
+                }
+                if let Some(new) = &change.new {
+                    self.totals.count(&kind.name, new, Used::add);
+                }
+                if kind.name == "nodes" {
+                    let measured = |row: &Option<Arc<Row>>| usize::from(row.as_ref().is_some_and(|r| r.used.is_some()));
+                    self.totals.measured += measured(&change.new);
+                    self.totals.measured -= measured(&change.old).min(self.totals.measured);
+                }
+            }
+            if self.totals.used != before {
+                let totals = &self.totals;
+                self.readings.push_back((
+                    Totals::percent(totals.used.cpu, totals.capacity.cpu),
+                    Totals::percent(totals.used.memory, totals.capacity.memory),
+                ));
+                if self.readings.len() > READINGS {
+                    self.readings.pop_front();
+                }
             }
         }
         if !changes.is_empty() && self.events.iter().any(|s| **s == *source) {

@@ -3,8 +3,10 @@
 //! Rows are kept in the console model's index, which follows every change by a binary search; only the rows
 //! on screen are formatted. What Enter leads to is a row of [`LEADS`].
 
+mod banner;
 mod draw;
 mod lead;
+mod mix;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -12,17 +14,18 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use mizzen_api::console::filter::Filter;
+use mizzen_api::console::metrics;
 use mizzen_api::console::rows::{Index, Keep, Order, RowId, Sort};
 use mizzen_api::relations;
 use mizzen_api::resource::Resource;
 use ratatui::Frame;
-use ratatui::layout::Rect;
+use ratatui::layout::{Constraint, Layout, Rect};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::text::{Text, What};
 use crate::bindings::Act;
-use crate::data::{Change, Heading, Row, Source, Trouble, headings};
+use crate::data::{Change, Heading, Row, Source, Store, Trouble, headings};
 use crate::effect::Effect;
 use crate::event::{Answer, Reply, Tone};
 use crate::view::{Cx, Dialog, Do, Field, FieldKind, View};
@@ -57,6 +60,12 @@ pub struct Table {
     headings: Arc<[Heading]>,
     #[serde(skip)]
     index: Index<Arc<Row>>,
+    /// Where several kinds are in one table.
+    #[serde(skip)]
+    mix: Option<mix::Mix>,
+    /// What is said above the rows.
+    #[serde(skip)]
+    banner: Option<banner::Banner>,
     #[serde(skip)]
     at: usize,
     #[serde(skip)]
@@ -65,8 +74,19 @@ pub struct Table {
     offset: Cell<usize>,
     #[serde(skip)]
     height: Cell<usize>,
+    /// Lines of the banner above the headings.
+    #[serde(skip)]
+    top: Cell<u16>,
     #[serde(skip)]
     width: Cell<usize>,
+}
+
+/// How a kind is sorted until somebody chooses: the latest events come first.
+fn sort_of(resource: &Resource) -> Option<Sort> {
+    (&*resource.plural == "events").then(|| Sort {
+        column: "Last Seen".to_owned(),
+        descending: false,
+    })
 }
 
 /// Cells of a row that changed lately.
@@ -95,7 +115,6 @@ impl Table {
             fields: String::new(),
             of: String::new(),
             filter: String::new(),
-            sort: None,
             wide: false,
             faults: false,
             hidden: BTreeSet::new(),
@@ -106,13 +125,23 @@ impl Table {
             scrolled: 0,
             headings,
             index: Index::default(),
+            mix: None,
+            banner: None,
             at: 0,
             deltas: HashMap::new(),
             offset: Cell::new(0),
             height: Cell::new(20),
+            top: Cell::new(0),
             width: Cell::new(80),
+            sort: sort_of(&resource),
             resource,
         }
+        .ordered()
+    }
+
+    fn ordered(mut self) -> Self {
+        self.set_order();
+        self
     }
 
     /// Only those with these labels.
@@ -139,6 +168,14 @@ impl Table {
         Self { of: what, ..self }
     }
 
+    /// With something said above the rows.
+    fn below(self, banner: banner::Banner) -> Self {
+        Self {
+            banner: Some(banner),
+            ..self
+        }
+    }
+
     /// Selects an object once it is there.
     #[must_use]
     pub fn selecting(self, namespace: &str, name: &str) -> Self {
@@ -151,9 +188,8 @@ impl Table {
     /// Sorted from the start.
     #[must_use]
     pub fn sorted(mut self, sort: Option<Sort>) -> Self {
-        self.sort = sort;
-        self.set_order();
-        self
+        self.sort = sort.or(self.sort);
+        self.ordered()
     }
 
     /// Filters from the start.
@@ -194,14 +230,21 @@ impl Table {
     /// Everything anew from the data: when the view is shown, or its columns are others.
     fn rebuild(&mut self, cx: &Cx<'_>) {
         self.index.clear();
-        for source in self.sources() {
+        for source in self.row_sources() {
             let Some(store) = cx.data.get(&source) else {
                 continue;
             };
+            if let Some(mix) = &mut self.mix {
+                self.index.extend(store.rows().filter_map(|row| mix.take(&source, row)));
+                continue;
+            }
             if !store.headings.is_empty() && store.headings != self.headings {
                 self.headings = store.headings.clone();
             }
             self.index.extend(store.rows().cloned());
+        }
+        if let Some(banner) = &mut self.banner {
+            banner.read(cx, self.index.all());
         }
         let filter = self.filter.clone();
         if self.filter_with(&filter).is_err() {
@@ -238,8 +281,36 @@ impl Table {
         self.index.get(self.id_at(at)?)
     }
 
+    /// The object under the cursor.
     fn current(&self) -> Option<&Arc<Row>> {
-        self.row_at(self.at)
+        let row = self.row_at(self.at)?;
+        match &self.mix {
+            Some(mix) => mix.original(row).map(|(_, row)| row),
+            None => Some(row),
+        }
+    }
+
+    /// Its kind.
+    fn kind(&self) -> &Arc<Resource> {
+        let mixed = self.mix.as_ref().zip(self.row_at(self.at));
+        let original = mixed.and_then(|(mix, row)| mix.original(row));
+        original.map_or(&self.resource, |(kind, _)| kind)
+    }
+
+    /// The watches whose rows it shows.
+    fn row_sources(&self) -> Vec<Arc<Source>> {
+        let source = |resource: &Resource, namespace: &str| {
+            let source = Source::of(resource, namespace);
+            Arc::new(source.labelled(&self.labels).with_fields(&self.fields))
+        };
+        let scoped = |resource: &Arc<Resource>| match resource.namespaced() && !self.namespaces.is_empty() {
+            true => self.namespaces.iter().map(|n| source(resource, n)).collect(),
+            false => vec![source(resource, "")],
+        };
+        match &self.mix {
+            Some(mix) => mix.kinds().iter().flat_map(scoped).collect(),
+            None => scoped(&self.resource),
+        }
     }
 
     /// The columns that are shown: `None` is the namespace.
@@ -256,7 +327,7 @@ impl Table {
     }
 
     fn empty(&self, cx: &Cx<'_>) -> Empty {
-        let sources = self.sources();
+        let sources = self.row_sources();
         let stores: Vec<_> = sources.iter().map(|s| cx.data.get(s)).collect();
         let trouble = stores.iter().flatten().find_map(|s| s.trouble.clone());
         match trouble {
@@ -277,7 +348,7 @@ impl Table {
     fn text(&self, what: What) -> Vec<Do> {
         self.on_row(|row| {
             let (namespace, name) = row.key();
-            let text = Text::new(self.resource.clone(), namespace, name, what);
+            let text = Text::new(self.kind().clone(), namespace, name, what);
             vec![Do::Open(Box::new(text))]
         })
     }
@@ -318,7 +389,9 @@ impl Table {
 
     fn owner(&self, cx: &Cx<'_>) -> Vec<Do> {
         self.on_row(|row| {
-            let owners = relations::owners(&row.object());
+            let object = row.object();
+            let mut owners = relations::owners(&object);
+            owners.extend(relations::about(&object));
             let Some(owner) = owners.first() else {
                 return Do::why(format!("{} has no owner", row.row.name));
             };
@@ -401,10 +474,9 @@ impl Table {
         };
         let mut cells = BTreeMap::new();
         for (at, (before, after)) in old.row.cells.iter().zip(&new.row.cells).enumerate() {
-            let clock = self
-                .headings
-                .get(at)
-                .is_none_or(|h| matches!(h.name.as_str(), "Age" | "Last Seen" | "Duration"));
+            let clock = self.headings.get(at).is_none_or(|h| {
+                matches!(h.name.as_str(), "Age" | "Last Seen" | "Duration") || metrics::drifts(&h.name)
+            });
             if clock || before.content == after.content {
                 continue;
             }
@@ -486,6 +558,9 @@ impl View for Table {
     }
 
     fn locator(&self) -> Option<String> {
+        if self.mix.is_some() && self.namespaces.is_empty() {
+            return Some("workloads all".to_owned());
+        }
         let scope = match self.namespaces.join(",") {
             all if all.is_empty() => "all".to_owned(),
             some => some,
@@ -509,20 +584,15 @@ impl View for Table {
     }
 
     fn contexts(&self) -> Vec<&'static str> {
-        let mut contexts = lead::own_contexts(&self.resource);
+        let mut contexts = lead::own_contexts(self.kind());
         contexts.push("table");
         contexts
     }
 
     fn sources(&self) -> Vec<Arc<Source>> {
-        let source = |namespace: &str| {
-            let source = Source::of(&self.resource, namespace);
-            Arc::new(source.labelled(&self.labels).with_fields(&self.fields))
-        };
-        match self.resource.namespaced() && !self.namespaces.is_empty() {
-            true => self.namespaces.iter().map(|n| source(n)).collect(),
-            false => vec![source("")],
-        }
+        let mut sources = self.row_sources();
+        sources.extend(self.banner.iter().flat_map(|banner| banner.sources()).cloned());
+        sources
     }
 
     fn shown(&mut self, cx: &Cx<'_>) -> Vec<Do> {
@@ -536,12 +606,24 @@ impl View for Table {
     }
 
     fn changed(&mut self, source: &Source, changes: &[Change], cx: &Cx<'_>) {
-        let sources = self.sources();
+        if let Some(banner) = self.banner.as_mut().filter(|b| b.concerns(source)) {
+            banner.read(cx, self.index.all());
+        }
+        let sources = self.row_sources();
         if sources.iter().all(|s| **s != *source) {
             return;
         }
         let store = cx.data.get(source);
-        if store.is_some_and(|s| !s.headings.is_empty() && s.headings != self.headings) {
+        let mixed: Vec<Change>;
+        let changes = match &mut self.mix {
+            Some(mix) => {
+                mixed = changes.iter().map(|change| mix.change(source, change)).collect();
+                &mixed
+            }
+            None => changes,
+        };
+        let other = |s: &Store| self.mix.is_none() && !s.headings.is_empty() && s.headings != self.headings;
+        if store.is_some_and(other) {
             return self.rebuild(cx);
         }
         let live = store.is_some_and(|s| s.synced);
@@ -564,11 +646,21 @@ impl View for Table {
                 (None, None) => {}
             }
         }
+        if let Some(banner) = self.banner.as_mut().filter(|b| b.counts_rows()) {
+            banner.read(cx, self.index.all());
+        }
         self.follow_selection();
     }
 
     fn draw(&self, cx: &Cx<'_>, frame: &mut Frame<'_>, area: Rect) {
-        draw::draw(self, cx, frame, area);
+        let lines = self.banner.as_ref().map_or(0, banner::Banner::height);
+        let top = lines.min(area.height / 3);
+        self.top.set(top);
+        let [above, below] = Layout::vertical([Constraint::Length(top), Constraint::Min(0)]).areas(area);
+        if let Some(banner) = &self.banner {
+            banner.draw(cx, frame, above);
+        }
+        draw::draw(self, cx, frame, below);
     }
 
     fn act(&mut self, act: Act, cx: &Cx<'_>) -> Option<Vec<Do>> {
@@ -593,7 +685,7 @@ impl View for Table {
             }
             Act::MarkClear => self.marks.clear(),
             Act::Columns => return Some(self.choose_columns()),
-            Act::Enter => return Some(self.on_row(|row| lead::enter(&self.resource, row, cx))),
+            Act::Enter => return Some(self.on_row(|row| lead::enter(self.kind(), row, cx))),
             Act::Describe => return Some(self.text(What::Describe)),
             Act::Yaml => return Some(self.text(What::Yaml)),
             Act::Decode => {
@@ -635,7 +727,7 @@ impl View for Table {
             Act::SortRestarts => return Some(self.sort_by("Restarts")),
             Act::SortIp => return Some(self.sort_by("IP")),
             Act::SortCpu => return Some(self.sort_by("CPU")),
-            Act::SortMem => return Some(self.sort_by("Memory")),
+            Act::SortMem => return Some(self.sort_by("MEM")),
             Act::ColumnLeft => return Some(self.move_column(-1)),
             Act::ColumnRight => return Some(self.move_column(1)),
             Act::SortColumn => {
@@ -659,6 +751,12 @@ impl View for Table {
 
     fn mouse(&mut self, mouse: crossterm::event::MouseEvent, area: Rect, cx: &Cx<'_>) -> Vec<Do> {
         use crossterm::event::{MouseButton, MouseEventKind};
+        let top = self.top.get().min(area.height);
+        let area = Rect {
+            y: area.y + top,
+            height: area.height - top,
+            ..area
+        };
         match mouse.kind {
             MouseEventKind::ScrollDown => self.step(3),
             MouseEventKind::ScrollUp => self.step(-3),
@@ -667,7 +765,7 @@ impl View for Table {
                 if at < self.index.shown().len() {
                     // A click on the selected row goes into it.
                     if at == self.at && self.selected.is_some() {
-                        return self.on_row(|row| lead::enter(&self.resource, row, cx));
+                        return self.on_row(|row| lead::enter(self.kind(), row, cx));
                     }
                     self.select(at);
                 }
@@ -721,14 +819,21 @@ impl View for Table {
     }
 
     fn chosen(&self, _cx: &Cx<'_>) -> Option<(Arc<Resource>, Vec<Arc<Row>>)> {
-        let rows: Vec<_> = match self.marks.is_empty() {
-            true => self.current().cloned().into_iter().collect(),
-            false => {
-                let ids = self.marks.iter().filter_map(|(ns, name)| self.index.find(ns, name));
-                ids.filter_map(|id| self.index.get(id).cloned()).collect()
+        let ids = self.marks.iter().filter_map(|(ns, name)| self.index.find(ns, name));
+        let marked = ids.filter_map(|id| self.index.get(id));
+        let mut rows: Vec<Arc<Row>> = match &self.mix {
+            // Of several kinds, those of the one under the cursor.
+            Some(mix) => {
+                let originals = marked.filter_map(|row| mix.original(row));
+                let same = originals.filter(|(kind, _)| Arc::ptr_eq(kind, self.kind()));
+                same.map(|(_, row)| row.clone()).collect()
             }
+            None => marked.cloned().collect(),
         };
-        (!rows.is_empty()).then(|| (self.resource.clone(), rows))
+        if rows.is_empty() {
+            rows.extend(self.current().cloned());
+        }
+        (!rows.is_empty()).then(|| (self.kind().clone(), rows))
     }
 
     fn state(&self) -> Value {

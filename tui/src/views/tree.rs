@@ -75,11 +75,11 @@ struct Entry {
 }
 
 /// Opens `:xray KIND [NS]`.
-pub fn xray(arguments: &str, cx: &Cx<'_>) -> Result<Box<dyn View>, String> {
+pub fn xray(arguments: &str, current: &[String], cx: &Cx<'_>) -> Result<Box<dyn View>, String> {
     let mut words = arguments.split_whitespace();
     let word = words.next().ok_or("xray needs a kind: xray deployments shop")?;
     let resource = super::resource(word, cx)?;
-    let namespaces = words.next().map_or_else(|| cx.namespaces.to_vec(), super::namespaces);
+    let namespaces = words.next().map_or_else(|| current.to_vec(), super::namespaces);
     let kinds = tree::loads(&resource.kind);
     let mut sources = sources(cx.registry, kinds, &namespaces);
     sources.extend(scoped(&resource, &namespaces));
@@ -297,7 +297,8 @@ impl View for Tree {
         self.name.to_owned()
     }
 
-    fn title(&self, _cx: &Cx<'_>) -> String {
+    fn title(&self, cx: &Cx<'_>) -> String {
+        self.build(cx);
         let filter = match self.filter.as_str() {
             "" => String::new(),
             filter => format!(" /{filter}"),

@@ -7,11 +7,12 @@ use mizzen_api::resource::Resource;
 use mizzen_api::view as read;
 
 use super::Table;
+use super::banner::{self, Banner};
 use crate::data::Row;
 use crate::view::{Cx, Do};
 use crate::views;
 use crate::views::containers::Containers;
-use crate::views::text::{Text, What};
+use crate::views::text::{Text, What as Shown};
 
 type Lead = fn(&Row, &Arc<Resource>, &Cx<'_>) -> Vec<Do>;
 
@@ -28,10 +29,11 @@ const LEADS: &[(&str, &str, Lead)] = &[
     ("batch", "jobs", selected_pods),
     ("", "services", selected_pods),
     ("", "replicationcontrollers", selected_pods),
-    ("", "nodes", |row, _, cx| {
+    ("", "nodes", |row, resource, cx| {
         let pods = |table: Table| table.with_fields(&format!("spec.nodeName={}", row.row.name));
         open("pods", &[], cx, |table| {
-            pods(table).of(format!("node {}", row.row.name))
+            let banner = Banner::new(banner::What::Node, resource, row, cx);
+            pods(table).of(format!("node {}", row.row.name)).below(banner)
         })
     }),
     ("", "namespaces", |row, _, _| {
@@ -71,7 +73,7 @@ pub(super) fn enter(resource: &Arc<Resource>, row: &Row, cx: &Cx<'_>) -> Vec<Do>
         Some((_, _, lead)) => lead(row, resource, cx),
         None => {
             let (namespace, name) = row.key();
-            let text = Text::new(resource.clone(), namespace, name, What::Describe);
+            let text = Text::new(resource.clone(), namespace, name, Shown::Describe);
             vec![Do::Open(Box::new(text))]
         }
     }
@@ -91,10 +93,19 @@ fn selected_pods(row: &Row, resource: &Arc<Resource>, cx: &Cx<'_>) -> Vec<Do> {
         return Do::why(format!("{} selects no Pods", row.row.name));
     };
     let namespace = [row.row.namespace.to_string()];
+    let banner = match &*resource.plural {
+        "deployments" => Some(banner::What::Deployment),
+        "services" => Some(banner::What::Service),
+        _ => None,
+    };
     open("pods", &namespace, cx, |table| {
-        table
+        let table = table
             .labelled(&selector.to_string())
-            .of(format!("{} {}", resource.singular, row.row.name))
+            .of(format!("{} {}", resource.singular, row.row.name));
+        match banner {
+            Some(what) => table.below(Banner::new(what, resource, row, cx)),
+            None => table,
+        }
     })
 }
 
