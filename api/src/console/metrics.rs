@@ -179,7 +179,8 @@ pub fn cells(resource: &Resource, bounds: Bounds, used: Option<Used>) -> Vec<Cel
         let percent = used.filter(|_| of(bound) > 0).map(|u| of(u) * 100 / of(bound));
         number(percent.map(|p| (p, p.to_string())))
     };
-    let (by_cpu, by_memory): (fn(Used) -> i64, fn(Used) -> i64) = (|u| u.cpu, |u| u.memory);
+    let by_cpu = |u: Used| u.cpu;
+    let by_memory = |u: Used| u.memory;
     match measured(resource) {
         None => Vec::new(),
         Some(Kind::Pod) => vec![

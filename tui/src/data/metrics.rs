@@ -39,10 +39,12 @@ pub(super) fn concerns(measures: &Source, rows: &Source) -> bool {
 /// The measurements of one source.
 #[derive(Debug, Default)]
 pub struct Measures {
-    /// By namespace, then by name; with how often all were read when this one was.
-    all: HashMap<Box<str>, HashMap<Box<str>, (u32, Measure)>>,
+    all: HashMap<Box<str>, ByName>,
     round: u32,
 }
+
+/// The measurements of a namespace, each with how often all were read when it was.
+type ByName = HashMap<Box<str>, (u32, Measure)>;
 
 impl Measures {
     /// What was measured of an object.
