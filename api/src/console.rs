@@ -17,6 +17,7 @@
 //! - [`diff`]: what differs between two objects, line by line;
 //! - [`highlight`]: what the parts of a line of YAML or JSON are;
 //! - [`summary`]: how many of a kind are well, and how much of a cluster is in use;
+//! - [`template`]: what a new object may look like;
 //! - [`tree`]: what hangs on what, by ownership and by reference;
 //! - [`workloads`]: all kinds that run something, in one table.
 
@@ -32,5 +33,6 @@ pub mod panel;
 pub mod rollout;
 pub mod rows;
 pub mod summary;
+pub mod template;
 pub mod tree;
 pub mod workloads;

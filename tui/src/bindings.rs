@@ -79,6 +79,8 @@ bindings! {
 
     Actions "actions" ["m"] ["table" "tree"] "Actions" "everything that can be done to the row";
     Edit "edit" ["e"] ["table" "tree"] "Actions" "edit";
+    Create "create" ["ctrl-n"] ["table"] "Actions" "a new object of this kind, from a template";
+    ApplyFile "apply-file" ["a"] ["dir"] "Actions" "apply the file";
     Scale "scale" ["s"] ["deployments" "statefulsets" "replicasets" "replicationcontrollers"] "Actions" "scale";
     Restart "restart" ["r"] ["deployments" "statefulsets" "daemonsets"] "Actions" "restart: replace all Pods";
     Rollback "rollback" ["ctrl-l"] ["replicasets" "controllerrevisions" "deployments" "statefulsets" "daemonsets"] "Actions" "back to an earlier revision";

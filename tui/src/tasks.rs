@@ -4,6 +4,7 @@
 //! discovery and rights. A watch ends when nothing looks at it, a job when its view closes, all of them when
 //! the context changes.
 
+pub mod apply;
 pub mod connect;
 pub mod fetch;
 pub mod forward;

@@ -2,7 +2,9 @@
 //!
 //! What is in no row is read by the grammar that all consoles share, or as a locator.
 
+pub mod apply;
 pub mod containers;
+pub mod dir;
 pub mod forwards;
 pub mod list;
 pub mod logs;
@@ -70,6 +72,28 @@ const WORDS: &[Word] = &[
                 chosen.as_deref().unwrap_or(current),
                 cx,
             )))
+        },
+    },
+    Word {
+        names: &["create", "new"],
+        open: |kind, namespaces, cx| {
+            let namespace = namespaces.first().map_or("", String::as_str);
+            let resource = resource(if kind.is_empty() { "pods" } else { kind }, cx)?;
+            Ok(Box::new(apply::Apply::create(&resource, namespace)))
+        },
+    },
+    Word {
+        names: &["apply"],
+        open: |file, namespaces, _| match file {
+            "" => Err("say which file: apply web.yaml".to_owned()),
+            file => Ok(Box::new(apply::Apply::file(file.into(), namespaces))),
+        },
+    },
+    Word {
+        names: &["dir", "ls", "d"],
+        open: |path, namespaces, _| {
+            let path = if path.is_empty() { "." } else { path };
+            Ok(Box::new(dir::Dir::new(path.into(), namespaces)))
         },
     },
     Word {

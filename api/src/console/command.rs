@@ -45,6 +45,10 @@ pub enum Special {
     Can,
     /// A directory of manifests.
     Directory,
+    /// A file of manifests is applied.
+    Apply,
+    /// A new object.
+    Create,
     /// What happened in this session.
     History,
     /// Users that roles are bound to.
@@ -177,6 +181,20 @@ pub const SPECIALS: &[SpecialCommand] = &[
         Takes::Path,
         "PATH",
         "manifests in a directory",
+    ),
+    row(
+        Special::Apply,
+        &["apply"],
+        Takes::Path,
+        "FILE",
+        "apply manifests of a file",
+    ),
+    row(
+        Special::Create,
+        &["create", "new"],
+        Takes::Kind,
+        "KIND",
+        "a new object, from a template",
     ),
     row(
         Special::History,

@@ -103,7 +103,7 @@ async fn node(link: &Link, resource: &Resource, name: &str) -> Result<Value, Str
     Ok(json!({"node": node, "pods": pods}))
 }
 
-async fn send(link: &Link, request: Request) -> rest::Result<Value> {
+pub(super) async fn send(link: &Link, request: Request) -> rest::Result<Value> {
     let body = serde_json::to_vec(&request.body).map_err(kube::Error::SerdeError)?;
     let http = http::Request::builder()
         .method(request.method.as_str())

@@ -23,6 +23,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::apply::Apply;
 use super::text::{Text, What};
 use crate::bindings::Act;
 use crate::data::{Change, Heading, Row, Source, Store, Trouble, headings};
@@ -351,6 +352,18 @@ impl Table {
             let text = Text::new(self.kind().clone(), namespace, name, what);
             vec![Do::Open(Box::new(text))]
         })
+    }
+
+    fn create(&self, cx: &Cx<'_>) -> Vec<Do> {
+        let kind = self.kind();
+        let namespace = match self.namespaces.as_slice() {
+            [] => self.current().map_or("default", |row| &row.row.namespace),
+            [first, ..] => first,
+        };
+        match cx.forbids("create", kind, "", namespace) {
+            Some(why) => Do::why(why),
+            None => vec![Do::Open(Box::new(Apply::create(kind, namespace)))],
+        }
     }
 
     fn copy(&self, what: &str, text: &str) -> Vec<Do> {
@@ -741,6 +754,7 @@ impl View for Table {
                 });
             }
             Act::Save => return Some(self.save(cx)),
+            Act::Create => return Some(self.create(cx)),
             act if (Act::Namespace0..=Act::Namespace9).contains(&act) && self.resource.namespaced() => {
                 return Some(self.digit(act, cx));
             }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::request::{JSON_PATCH, MERGE, STRATEGIC};
+use super::request::{APPLY, JSON_PATCH, MERGE, STRATEGIC};
 use super::{Deed, Method, Request, command};
 use crate::console::rollout;
 use crate::resource::{Resource, builtin};
@@ -95,6 +95,17 @@ pub fn replace(resource: &Resource, object: &Value) -> Plan {
         requests: vec![Request::new(Method::Put, resource, target.at(), object.clone())],
         question: target.question("change"),
         command: command(target.namespace, &["edit", &target.slashed()]),
+    }
+}
+
+/// The plan of an object as a manifest has it, merged by the server with what others own.
+pub fn apply(resource: &Resource, object: &Value) -> Plan {
+    let answers = Answers::new();
+    let target = Target::new(resource, object, &answers);
+    Plan {
+        requests: vec![Request::patch(APPLY, resource, target.at(), object.clone())],
+        question: target.question("apply"),
+        command: command(target.namespace, &["apply", "--server-side", "-f", "FILE"]),
     }
 }
 

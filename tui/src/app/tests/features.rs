@@ -147,3 +147,84 @@ fn enter_leads_from_a_pod_to_its_containers_to_their_logs() {
     console.sees("logs");
     assert!(matches!(console.effects.last(), Some(Effect::Start(..))));
 }
+
+/// Answers the view on top.
+fn reply(console: &mut Console, reply: Reply) {
+    let id = console.app.tabs.top().unwrap().id;
+    console.event(Event::Reply(id, reply));
+}
+
+#[test]
+fn a_new_object_is_written_tried_shown_and_sent() {
+    let mut console = with_pods();
+    console.keys("ctrl-n");
+    let Some(Effect::Edit(_, text)) = console.effects.last() else {
+        panic!("no editor: {:?}", console.effects.last());
+    };
+    assert!(
+        text.contains("kind: Pod\n") && text.contains("namespace: default"),
+        "{text}"
+    );
+    // What is no object comes back to the editor with the reason.
+    reply(&mut console, Reply::Text("kind: Pod\napiVersion: v9\n".to_owned()));
+    let Some(Effect::Edit(_, text)) = console.effects.last() else {
+        panic!("no editor again");
+    };
+    assert!(text.contains("# the server does not serve \"Pod\""), "{text}");
+    let pod = "kind: Pod\napiVersion: v1\nmetadata: {name: solo}\nspec: {containers: [{name: a, image: b}]}\n";
+    reply(&mut console, Reply::Text(pod.to_owned()));
+    assert!(matches!(console.effects.last(), Some(Effect::Start(..))));
+    let after: Value = serde_saphyr::from_str(pod).unwrap();
+    reply(
+        &mut console,
+        Reply::Each(vec![Ok(json!({"before": null, "after": after}))]),
+    );
+    console.sees("@@ pod/solo is new");
+    console.sees("+  name: solo");
+    console.sees("kubectl apply --server-side -f FILE -n default");
+    console.keys("right enter");
+    let Some(Effect::Start(_, job)) = console.effects.last() else {
+        panic!("nothing is sent");
+    };
+    let job = format!("{job:?}");
+    assert!(
+        job.contains("apply-patch+yaml") && job.contains("/api/v1/namespaces/default/pods/solo"),
+        "{job}"
+    );
+    reply(&mut console, Reply::Each(vec![Ok(Value::Null)]));
+    console.sees("pods(default)[3]");
+}
+
+#[test]
+fn a_directory_is_walked_and_a_file_applied() {
+    let mut console = with_pods();
+    console.keys(":");
+    console.line("dir /manifests");
+    reply(&mut console, Reply::Object(json!(["apps/", "web.yaml"])));
+    console.sees("/manifests[2]");
+    console.keys("j a");
+    console.sees("apply /manifests/web.yaml");
+    assert!(format!("{:?}", console.effects.last()).contains("/manifests/web.yaml"));
+    reply(&mut console, Reply::Failed("cannot read it".to_owned()));
+    console.sees("apply /manifests/web.yaml: cannot read it");
+    console.keys("k a");
+    console.sees("this is a directory");
+    console.keys("enter");
+    console.sees("/manifests/apps");
+    // A file may hold several objects, lists among them; one that is refused stops all of them.
+    console.keys(":");
+    console.line("apply all.yaml");
+    let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n---\n---\nkind: List\napiVersion: v1\nitems:\n- {apiVersion: v1, kind: Namespace, metadata: {name: b}}\n";
+    reply(&mut console, Reply::Text(text.to_owned()));
+    let job = format!("{:?}", console.effects.last());
+    assert!(
+        job.contains("/configmaps/a") && job.contains("/api/v1/namespaces/b"),
+        "{job}"
+    );
+    let answers = vec![
+        Ok(json!({"before": null, "after": {"kind": "ConfigMap"}})),
+        Err("no".to_owned()),
+    ];
+    reply(&mut console, Reply::Each(answers));
+    console.sees("namespace/b: no");
+}
