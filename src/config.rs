@@ -12,7 +12,10 @@ use serde_json::{Map, Value};
 /// The arguments with what the configuration file says put in where neither they nor the environment do.
 pub fn merge(arguments: Vec<OsString>) -> Result<Vec<OsString>> {
     let words: Vec<String> = arguments.iter().map(|a| a.to_string_lossy().into_owned()).collect();
-    if words.get(1).is_none_or(|command| command != "server") {
+    if words
+        .get(1)
+        .is_none_or(|command| command != "server" && command != "agent")
+    {
         return Ok(arguments);
     }
     let path = config_path(&words).unwrap_or_else(|| {

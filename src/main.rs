@@ -23,6 +23,7 @@ mod killall;
 mod label;
 mod logging;
 mod logs;
+mod node_flags;
 mod port_forward;
 mod rollout;
 mod scale;

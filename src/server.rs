@@ -2,13 +2,14 @@
 //!
 //! Flags come from the command line, then the environment, then the configuration file; their names are k3s's.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use k8s_openapi::api::core::v1::Taint;
 use mizzen_node::names::DEFAULT_DATA_DIR;
 use mizzen_node::{Agent, AgentConfig, kubelet_api};
 use mizzen_server::apiserver::gates::{self, Gates};
@@ -16,15 +17,17 @@ use mizzen_server::apiserver::listener::Listener;
 use mizzen_server::apiserver::special::CONSOLE;
 use mizzen_server::control_plane::{Config, ControlPlane};
 use mizzen_server::identity::{MASTERS, User};
+use mizzen_server::join::{self, Tokens};
 use mizzen_server::pki::{self, PeerCertificate, Pki};
 use mizzen_server::scheduler::verdicts::Verdicts;
 use mizzen_server::scheduler::{self, Scheduler};
 use mizzen_server::store::sqlite::{SqliteOptions, SqliteStore};
 use mizzen_server::{bootstrap, controllers};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+use crate::node_flags::{self, NodeFlags, supervise};
 
 /// Flags of `mizzen server`.
 #[derive(clap::Args, Clone, Debug)]
@@ -83,33 +86,26 @@ pub struct Args {
     /// Do not run the controllers
     #[arg(long, alias = "disable-controller-manager", env = "MIZZEN_DISABLE_CONTROLLERS")]
     pub disable_controllers: bool,
-    /// Do not run the Service proxy
-    #[arg(long, alias = "disable-kube-proxy", env = "MIZZEN_DISABLE_PROXY")]
-    pub disable_proxy: bool,
     /// Do not run the cluster DNS
     #[arg(long, env = "MIZZEN_DISABLE_DNS")]
     pub disable_dns: bool,
-    /// Name of the node (default: the host's name)
-    #[arg(long, env = "MIZZEN_NODE_NAME")]
-    pub node_name: Option<String>,
-    /// Address of the node (default: that of the default route)
-    #[arg(short = 'i', long, env = "MIZZEN_NODE_IP")]
-    pub node_ip: Option<IpAddr>,
-    /// Labels for the node, KEY=VALUE
-    #[arg(long, env = "MIZZEN_NODE_LABEL", value_delimiter = ',')]
-    pub node_label: Vec<String>,
-    /// Taints for the node, KEY=VALUE:EFFECT
-    #[arg(long, env = "MIZZEN_NODE_TAINT", value_delimiter = ',')]
-    pub node_taint: Vec<String>,
-    /// Port of the kubelet's API
-    #[arg(long, env = "MIZZEN_KUBELET_PORT", default_value_t = 10250)]
-    pub kubelet_port: u16,
-    /// Socket of a container runtime to use instead of our own containerd
-    #[arg(long, env = "MIZZEN_CONTAINER_RUNTIME_ENDPOINT")]
-    pub container_runtime_endpoint: Option<String>,
-    /// resolv.conf that Pods with the default DNS policy and forwarded queries use
-    #[arg(long, env = "MIZZEN_RESOLV_CONF", default_value = "/etc/resolv.conf")]
-    pub resolv_conf: PathBuf,
+    /// Password that servers and agents join with (default: a random one)
+    #[arg(short, long, env = "MIZZEN_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// File with that password
+    #[arg(long, env = "MIZZEN_TOKEN_FILE", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
+    /// Password that only agents join with (default: the same)
+    #[arg(long, env = "MIZZEN_AGENT_TOKEN", hide_env_values = true)]
+    pub agent_token: Option<String>,
+    /// File with that password
+    #[arg(long, env = "MIZZEN_AGENT_TOKEN_FILE", conflicts_with = "agent_token")]
+    pub agent_token_file: Option<PathBuf>,
+    /// Flags of the controllers as upstream spells them; `cluster-signing-duration=TIME` is known
+    #[arg(long, env = "MIZZEN_KUBE_CONTROLLER_MANAGER_ARG", value_delimiter = ',')]
+    pub kube_controller_manager_arg: Vec<String>,
+    #[command(flatten)]
+    pub node: NodeFlags,
     /// Log more
     #[arg(long, env = "MIZZEN_DEBUG")]
     pub debug: bool,
@@ -156,6 +152,47 @@ impl Args {
         std::net::Ipv4Addr::from(u32::from(self.service_cidr.network()) + host).into()
     }
 
+    fn cluster_dns(&self) -> IpAddr {
+        self.cluster_dns.unwrap_or_else(|| self.service_address(10))
+    }
+
+    fn join_options(&self) -> Result<join::Options> {
+        Ok(join::Options {
+            data_dir: self.data_dir.clone(),
+            server: node_flags::secret(self.token.as_ref(), self.token_file.as_ref())?,
+            agent: node_flags::secret(self.agent_token.as_ref(), self.agent_token_file.as_ref())?,
+        })
+    }
+
+    /// What agents are told, by the names of `mizzen_node::join::Cluster`.
+    fn agent_config(&self, client_ca: &str) -> BTreeMap<&'static str, String> {
+        [
+            ("clientCA", client_ca.to_owned()),
+            ("clusterCIDR", self.cluster_cidr.to_string()),
+            ("serviceCIDR", self.service_cidr.to_string()),
+            ("clusterDNS", self.cluster_dns().to_string()),
+            ("clusterDomain", self.cluster_domain.clone()),
+            ("disableDNS", self.disable_dns.to_string()),
+        ]
+        .into()
+    }
+
+    /// How long the certificates that the controllers sign live at most.
+    fn signing_duration(&self) -> Result<Option<Duration>> {
+        let mut duration = None;
+        for flag in &self.kube_controller_manager_arg {
+            match flag.trim_start_matches('-').split_once('=') {
+                Some(("cluster-signing-duration", text)) => {
+                    let span = mizzen_api::duration::parse(text).map_err(anyhow::Error::msg);
+                    let span = span.with_context(|| format!("--kube-controller-manager-arg={flag}"))?;
+                    duration = Some(Duration::try_from(span)?);
+                }
+                _ => bail!("--kube-controller-manager-arg={flag}: only cluster-signing-duration=TIME is known"),
+            }
+        }
+        Ok(duration)
+    }
+
     fn kubeconfig(&self) -> PathBuf {
         match &self.write_kubeconfig {
             Some(path) => path.clone(),
@@ -167,12 +204,9 @@ impl Args {
 
 async fn serve(args: Args) -> Result<()> {
     let stop = CancellationToken::new();
-    let host = nix::unistd::gethostname()?.to_string_lossy().to_lowercase();
-    let node_name = args.node_name.clone().unwrap_or_else(|| host.clone());
-    let node_ip = match args.node_ip {
-        Some(ip) => ip,
-        None => mizzen_node::network::host_address().context("cannot find this host's address: set --node-ip")?,
-    };
+    let host = node_flags::host_name()?;
+    let node_name = args.node.name(&args.data_dir)?;
+    let node_ip = args.node.ip()?;
     let mut components = JoinSet::new();
 
     let server_url = format!("https://127.0.0.1:{}", args.https_listen_port);
@@ -204,6 +238,7 @@ async fn serve(args: Args) -> Result<()> {
 
     let database = args.data_dir.join("server/db/state.db");
     let store = tokio::task::spawn_blocking(move || SqliteStore::open(&database, SqliteOptions::default())).await??;
+    let tokens = Tokens::open(&args.join_options()?, pki.server_ca().pem())?;
     let gates = gates::Options {
         token_keys: pki.token_keys(),
         issuer: format!("https://kubernetes.default.svc.{}", args.cluster_domain),
@@ -213,6 +248,7 @@ async fn serve(args: Args) -> Result<()> {
             args.https_listen_port
         ),
         root_ca_pem: pki.server_ca().pem().to_owned(),
+        join_tokens: Arc::new(tokens),
         service_network: args.service_cidr,
         node_ports: args.node_port_range()?,
     };
@@ -230,6 +266,14 @@ async fn serve(args: Args) -> Result<()> {
         service_address: args.service_address(1),
         client_ca_pem: pki.client_ca().pem().to_owned(),
         request_header_ca_pem: pki.request_header_ca().pem().to_owned(),
+        agents: args.agent_config(pki.client_ca().pem()),
+        node: match args.disable_agent {
+            true => None,
+            false => Some((
+                node_name.clone(),
+                join::hash(&mizzen_node::join::password(&args.data_dir)?),
+            )),
+        },
     };
     // Nobody is let in before the rules by which they are let in exist.
     bootstrap::run(apiserver, &options)
@@ -259,6 +303,7 @@ async fn serve(args: Args) -> Result<()> {
             root_ca_pem: pki.server_ca().pem().to_owned(),
             cluster_cidr: Some(args.cluster_cidr),
             signers: Some(pki.signers()),
+            signing_duration: args.signing_duration()?,
         };
         components.spawn(controllers::Manager::new(clients, config).run(stop.child_token()));
     }
@@ -285,19 +330,10 @@ fn agent(args: &Args, node_name: &str, node_ip: IpAddr, pki: &Pki) -> Result<Age
     let trust = pki.client_trust()?;
     // The first /24 of the Pods' addresses: nodes that join later get the next ones.
     let pod_cidr = ipnet::Ipv4Net::new(args.cluster_cidr.network(), args.cluster_cidr.prefix_len().max(24))?;
-    let labels = args.node_label.iter().map(|label| {
-        let (key, value) = label.split_once('=').unwrap_or((label, ""));
-        (key.to_owned(), value.to_owned())
-    });
     Ok(AgentConfig {
-        runtime_endpoint: args
-            .container_runtime_endpoint
-            .as_ref()
-            .map(|e| e.trim_start_matches("unix://").into()),
         pod_cidr: pod_cidr.into(),
         cluster_cidr: args.cluster_cidr,
         service_cidr: args.service_cidr,
-        proxy: !args.disable_proxy,
         dns: !args.disable_dns,
         kubelet_trust: Some(kubelet_api::Trust {
             tls: pki.kubelet_server_config(&certificates)?,
@@ -306,48 +342,10 @@ fn agent(args: &Args, node_name: &str, node_ip: IpAddr, pki: &Pki) -> Result<Age
                 _ => None,
             }),
         }),
-        cluster_dns: vec![args.cluster_dns.unwrap_or_else(|| args.service_address(10))],
+        cluster_dns: vec![args.cluster_dns()],
         cluster_domain: args.cluster_domain.clone(),
-        resolv_conf: args.resolv_conf.clone(),
-        kubelet_port: args.kubelet_port,
-        node_labels: labels.collect(),
-        node_taints: args
-            .node_taint
-            .iter()
-            .map(|taint| parse_taint(taint))
-            .collect::<Result<_>>()?,
-        ..AgentConfig::new(node_name, node_ip, args.data_dir.clone())
+        ..args.node.config(node_name, node_ip, &args.data_dir)?
     })
-}
-
-/// `KEY=VALUE:EFFECT` or `KEY:EFFECT`.
-fn parse_taint(text: &str) -> Result<Taint> {
-    let (pair, effect) = text
-        .rsplit_once(':')
-        .with_context(|| format!("--node-taint={text}: expected KEY=VALUE:EFFECT"))?;
-    let (key, value) = pair
-        .split_once('=')
-        .map_or((pair, None), |(key, value)| (key, Some(value.to_owned())));
-    Ok(Taint {
-        key: key.to_owned(),
-        value,
-        effect: effect.to_owned(),
-        time_added: None,
-    })
-}
-
-/// Waits until asked to stop, or until a component fails; then stops the others.
-async fn supervise(mut components: JoinSet<Result<()>>, stop: &CancellationToken) -> Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let failed = tokio::select! {
-        _ = terminate.recv() => None,
-        _ = interrupt.recv() => None,
-        ended = components.join_next() => ended,
-    };
-    stop.cancel();
-    let result = failed.map_or(Ok(()), |ended| ended?);
-    while components.join_next().await.is_some() {}
-    result
 }
 
 fn parse_mode(text: &str) -> Result<u32, String> {

@@ -5,6 +5,7 @@
 //! - [`discovery`]: what a server serves, as a registry;
 //! - [`kubeconfig`]: where the cluster is;
 //! - [`events`]: the Event recorder, with upstream's aggregation and series;
+//! - [`files`]: files that hold keys;
 //! - [`pods`]: the Pods behind a name, now and as they come and go;
 //! - [`exec`]: commands in containers, and attaching to what runs there;
 //! - [`logs`]: what containers print, of one or of many at once;
@@ -14,6 +15,7 @@
 pub mod discovery;
 pub mod events;
 pub mod exec;
+pub mod files;
 pub mod forward;
 pub mod kubeconfig;
 pub mod logs;

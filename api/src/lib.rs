@@ -29,6 +29,7 @@ pub mod convert;
 pub mod decode;
 pub mod describe;
 pub mod duration;
+pub mod join_token;
 pub mod jsonpath;
 pub mod managed;
 pub mod object;

@@ -8,6 +8,7 @@ pub mod cleanup;
 pub mod containerd;
 pub mod dns;
 pub mod images;
+pub mod join;
 pub mod kubelet;
 pub mod kubelet_api;
 pub mod names;

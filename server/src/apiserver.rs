@@ -13,6 +13,7 @@
 pub mod admission;
 pub mod authentication;
 pub mod authorization;
+mod cacerts;
 pub mod call;
 mod connect;
 mod create;

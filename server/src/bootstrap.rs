@@ -6,6 +6,7 @@
 //! lock the cluster's own parts out: roles and bindings get back what they lost, unless an annotation
 //! forbids it ([`AUTO_UPDATE`]).
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result};
@@ -18,6 +19,8 @@ use serde_json::{Value, json};
 pub mod policy;
 
 use crate::apiserver::authorization::rules::{Rule, uncovered};
+use crate::controllers::certificates::approval::password_secret;
+use crate::join::{AGENT_CONFIG, NAMESPACE};
 
 /// Annotation of RBAC objects that are brought up to date at start unless a user sets it to `false`.
 pub const AUTO_UPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
@@ -36,6 +39,10 @@ pub struct Options {
     pub client_ca_pem: String,
     /// The CA behind front proxies' certificates.
     pub request_header_ca_pem: String,
+    /// What agents are told about the cluster.
+    pub agents: BTreeMap<&'static str, String>,
+    /// Name of the node in this process and the hash of its password.
+    pub node: Option<(String, String)>,
 }
 
 /// Brings the objects about. The client must be allowed everything.
@@ -54,6 +61,9 @@ pub async fn run(client: kube::Client, options: &Options) -> Result<()> {
         objects.extend(endpoints);
     }
     objects.push(authentication_config(options));
+    objects.push(agent_config(options));
+    let node = options.node.as_ref();
+    objects.extend(node.map(|(name, hash)| password_secret(name, hash)));
     objects.push(storage_class());
     writer.ensure_all(objects).await
 }
@@ -260,6 +270,12 @@ fn authentication_config(options: &Options) -> Value {
         "requestheader-uid-headers": r#"["X-Remote-Uid"]"#,
         "requestheader-extra-headers-prefix": r#"["X-Remote-Extra-"]"#,
     }})
+}
+
+/// What agents need to know beside what the API tells anyway.
+fn agent_config(options: &Options) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": AGENT_CONFIG, "namespace": NAMESPACE}, "data": options.agents})
 }
 
 #[cfg(test)]

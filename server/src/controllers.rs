@@ -79,6 +79,8 @@ pub struct Config {
     pub cluster_cidr: Option<ipnet::Ipv4Net>,
     /// The authorities that sign certificates; without them none is signed.
     pub signers: Option<certificates::Signers>,
+    /// Longest life of a certificate, if not a year (upstream's `--cluster-signing-duration`).
+    pub signing_duration: Option<Duration>,
 }
 
 /// When a key is looked at next, if nothing changes before.

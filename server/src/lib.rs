@@ -10,6 +10,7 @@ pub mod control_plane;
 pub mod controllers;
 pub mod cron;
 pub mod identity;
+pub mod join;
 pub mod kinds;
 pub mod pki;
 pub mod projection;

@@ -23,10 +23,10 @@ use tokio_util::sync::CancellationToken;
 pub use authority::Authority;
 pub use jwt::Keys;
 pub use leaf::{Issued, Leaf, Profile};
+pub use mizzen_api::client::files;
 pub use tls::{ClientTrust, PeerCertificate, unverified_client_config};
 
 mod authority;
-pub mod files;
 pub mod jwt;
 pub mod kubeconfig;
 mod leaf;
@@ -274,7 +274,7 @@ impl Pki {
         if files::read(path)?.as_deref() == Some(&text) && files::mode(path)? == *mode {
             return Ok(());
         }
-        files::write(path, text.as_bytes(), *mode)
+        Ok(files::write(path, text.as_bytes(), *mode)?)
     }
 }
 

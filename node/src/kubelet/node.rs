@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::{
@@ -18,6 +19,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference, Time};
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
+use kube::runtime::watcher::{self, Event};
 use mizzen_api::client::events::Severity;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -26,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use super::runtime::LocalImage;
 use super::runtime::events::RuntimeEvent;
 use super::shared::Shared;
+use super::watching::patient;
 use crate::agent::AgentConfig;
 
 const LEASE_NAMESPACE: &str = "kube-node-lease";
@@ -211,7 +214,7 @@ impl Heartbeat {
     /// Makes the Node object, or brings the labels of the one that is there to what they should be.
     async fn register(&mut self) -> kube::Result<()> {
         let name = &self.config.node_name;
-        let wanted = self.labels();
+        let wanted = labels(&self.config);
         let node = match self.nodes.get_opt(name).await? {
             Some(node) => {
                 let labels = node.metadata.labels.clone().unwrap_or_default();
@@ -228,30 +231,10 @@ impl Heartbeat {
                 }
             }
             None => {
+                let mut node = registration(&self.config, &self.storage());
                 let cidr = self.config.pod_cidr.to_string();
-                let taints = self.config.node_taints.clone();
-                let annotations = BTreeMap::from([
-                    (
-                        "volumes.kubernetes.io/controller-managed-attach-detach".to_owned(),
-                        "true".to_owned(),
-                    ),
-                    (LOCAL_PATH.to_owned(), self.storage()),
-                ]);
-                let node = Node {
-                    metadata: ObjectMeta {
-                        name: Some(name.clone()),
-                        labels: Some(wanted),
-                        annotations: Some(annotations),
-                        ..Default::default()
-                    },
-                    spec: Some(NodeSpec {
-                        pod_cidr: Some(cidr.clone()),
-                        pod_cidrs: Some(vec![cidr]),
-                        taints: (!taints.is_empty()).then_some(taints),
-                        ..Default::default()
-                    }),
-                    status: None,
-                };
+                let spec = node.spec.get_or_insert_default();
+                (spec.pod_cidr, spec.pod_cidrs) = (Some(cidr.clone()), Some(vec![cidr]));
                 self.nodes.create(&PostParams::default(), &node).await?
             }
         };
@@ -263,21 +246,6 @@ impl Heartbeat {
     /// Where this node has its local volumes, as the provisioner learns it.
     fn storage(&self) -> String {
         self.shared.paths.storage().display().to_string()
-    }
-
-    fn labels(&self) -> BTreeMap<String, String> {
-        let mut labels: BTreeMap<String, String> = [
-            ("beta.kubernetes.io/arch", architecture()),
-            ("beta.kubernetes.io/os", "linux"),
-            ("kubernetes.io/arch", architecture()),
-            ("kubernetes.io/os", "linux"),
-            ("kubernetes.io/hostname", &self.config.node_name),
-            ("node.kubernetes.io/instance-type", "mizzen"),
-        ]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into();
-        labels.extend(self.config.node_labels.clone());
-        labels
     }
 
     /// Asks the runtime how it is.
@@ -493,6 +461,67 @@ impl Heartbeat {
             },
         ]
     }
+}
+
+/// The node as it is registered; controllers give it a Pod network.
+fn registration(config: &AgentConfig, storage: &str) -> Node {
+    let annotations = [
+        ("volumes.kubernetes.io/controller-managed-attach-detach", "true"),
+        (LOCAL_PATH, storage),
+    ];
+    let annotations = annotations.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    Node {
+        metadata: ObjectMeta {
+            name: Some(config.node_name.clone()),
+            labels: Some(labels(config)),
+            annotations: Some(annotations.into()),
+            ..Default::default()
+        },
+        spec: Some(NodeSpec {
+            taints: (!config.node_taints.is_empty()).then(|| config.node_taints.clone()),
+            ..Default::default()
+        }),
+        status: None,
+    }
+}
+
+fn labels(config: &AgentConfig) -> BTreeMap<String, String> {
+    let mut labels: BTreeMap<String, String> = [
+        ("beta.kubernetes.io/arch", architecture()),
+        ("beta.kubernetes.io/os", "linux"),
+        ("kubernetes.io/arch", architecture()),
+        ("kubernetes.io/os", "linux"),
+        ("kubernetes.io/hostname", &config.node_name),
+        ("node.kubernetes.io/instance-type", "mizzen"),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into();
+    labels.extend(config.node_labels.clone());
+    labels
+}
+
+/// Registers the node if it is not there, and waits until a controller gave it its part of the Pod network.
+///
+/// # Errors
+/// When the API refuses.
+pub async fn pod_cidr(config: &AgentConfig, client: kube::Client) -> anyhow::Result<ipnet::IpNet> {
+    let nodes: Api<Node> = Api::all(client);
+    if nodes.get_opt(&config.node_name).await?.is_none() {
+        let storage = super::paths::storage(&config.agent_dir()).display().to_string();
+        let node = registration(config, &storage);
+        nodes.create(&PostParams::default(), &node).await?;
+    }
+    let selector = format!("metadata.name={}", config.node_name);
+    let own = watcher::Config::default().fields(&selector);
+    let mut events = std::pin::pin!(patient(watcher::watcher(nodes, own), "node"));
+    while let Some(event) = events.next().await {
+        if let Event::Apply(node) | Event::InitApply(node) = event
+            && let Some(cidr) = node.spec.and_then(|spec| spec.pod_cidr)
+        {
+            return Ok(cidr.parse()?);
+        }
+    }
+    anyhow::bail!("the watch of node {} ended", config.node_name)
 }
 
 /// The disk that the data directory is on.

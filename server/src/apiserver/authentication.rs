@@ -1,7 +1,8 @@
 //! Who sent this request? Authenticators are asked in turn; the first that knows answers.
 //!
 //! In this order: the identity of an in-process client (a [`User`] extension, which no network listener
-//! lets through), the client certificate, the bearer token, the session of a browser. A request without credentials is anonymous
+//! lets through), the client certificate, the bearer token,
+//! the session of a browser, the token of a machine that joins. A request without credentials is anonymous
 //! on the paths that tell public things ([`anonymous`]) and refused with 401 elsewhere; wrong credentials
 //! are refused everywhere. Impersonation comes after ([`impersonation`]).
 
@@ -17,6 +18,7 @@ use crate::identity::User;
 pub mod anonymous;
 pub mod certificate;
 pub mod impersonation;
+pub mod join;
 pub mod service_account;
 pub mod session;
 

@@ -21,12 +21,14 @@ use super::admission::storage_object_in_use_protection::StorageObjectInUseProtec
 use super::admission::taint_nodes::TaintNodesByCondition;
 use super::admission::token_secret::TokenSecret;
 use super::authentication::Authentication;
+use super::authentication::join::Join;
 use super::authentication::service_account::Tokens;
 use super::authentication::session::Sessions;
 use super::authorization::Chain;
 use super::authorization::node::Node;
 use super::authorization::rbac::Rbac;
 use crate::cache::Reader;
+use crate::join;
 use crate::pki::Keys;
 
 /// What the gates are built from.
@@ -40,6 +42,8 @@ pub struct Options {
     pub server_url: String,
     /// The CA that clients trust the server by.
     pub root_ca_pem: String,
+    /// What machines join with.
+    pub join_tokens: Arc<join::Tokens>,
     /// Addresses of Services.
     pub service_network: Ipv4Net,
     /// Ports of Services on nodes.
@@ -60,6 +64,8 @@ pub struct Gates {
     pub sessions: Arc<Sessions>,
     /// Where clients reach the server.
     pub server_url: String,
+    /// The CA that clients trust the server by.
+    pub server_ca_pem: String,
     /// The admission chain.
     pub admission: Vec<Arc<dyn Admission>>,
 }
@@ -69,6 +75,7 @@ impl Gates {
     pub fn new(reader: Arc<dyn Reader>, options: Options) -> Self {
         let tokens = Arc::new(Tokens::new(options.token_keys.clone(), reader.clone(), options.issuer));
         let sessions = Arc::new(Sessions::new(options.token_keys, tokens.clone()));
+        let join = Arc::new(Join::new(options.join_tokens, reader.clone()));
         let rbac = Arc::new(Rbac::new(reader.clone()));
         let authorization = Arc::new(Chain::new([
             Arc::new(Node::new(reader.clone())) as _,
@@ -80,7 +87,7 @@ impl Gates {
             Arc::new(NodeRestriction::new(reader.clone())),
             Arc::new(TaintNodesByCondition),
             Arc::new(ServiceAccount::new(reader.clone())),
-            Arc::new(TokenSecret::new(tokens.clone(), options.root_ca_pem)),
+            Arc::new(TokenSecret::new(tokens.clone(), options.root_ca_pem.clone())),
             Arc::new(Priority::new(reader.clone())),
             Arc::new(DefaultTolerationSeconds),
             Arc::new(DefaultStorageClass::new(reader.clone())),
@@ -95,12 +102,13 @@ impl Gates {
             Arc::new(RbacEscalation::new(rbac.clone(), authorization.clone())),
         ];
         Self {
-            authentication: Authentication::new([tokens.clone() as _, sessions.clone() as _]),
+            authentication: Authentication::new([tokens.clone() as _, sessions.clone() as _, join as _]),
             authorization,
             rbac,
             tokens,
             sessions,
             server_url: options.server_url,
+            server_ca_pem: options.root_ca_pem,
             admission,
         }
     }
@@ -115,6 +123,7 @@ impl Options {
             issuer: "https://kubernetes.default.svc.cluster.local".into(),
             server_url: "https://127.0.0.1:6443".into(),
             root_ca_pem: "root".into(),
+            join_tokens: Arc::new(join::Tokens::random()),
             service_network: "10.43.0.0/16".parse().expect("a network"),
             node_ports: 30000..=32767,
         }

@@ -21,8 +21,8 @@ use super::negotiation::Accept;
 use super::query::Query;
 use super::request::RequestInfo;
 use super::{
-    ApiServer, create, dashboard, delete, discovery, get, health, issuer, list, openapi, patch, response, scale,
-    special, update, watch,
+    ApiServer, cacerts, create, dashboard, delete, discovery, get, health, issuer, list, openapi, patch, response,
+    scale, special, update, watch,
 };
 use crate::cache::Reader;
 use crate::identity::User;
@@ -84,6 +84,9 @@ async fn admit(
     let (mut parts, body) = request.into_parts();
     if dashboard::concerns(&info.attributes.path) {
         return dashboard::answer(&server, &parts, body).await;
+    }
+    if cacerts::concerns(&info.attributes.path) {
+        return cacerts::answer(&server, &parts);
     }
     let gates = &server.gates;
     let requester = gates.authentication.authenticate(&parts).await?;

@@ -56,6 +56,8 @@ impl World {
             service_address: "10.43.0.1".parse().expect("an address"),
             client_ca_pem: "client".into(),
             request_header_ca_pem: "proxy".into(),
+            agents: std::collections::BTreeMap::new(),
+            node: None,
         };
         let bootstrapped = crate::bootstrap::run(world.client(), &options).await;
         bootstrapped.expect("the cluster's own objects");

@@ -16,6 +16,8 @@ fn options(server: &str) -> Options {
         service_address: "10.43.0.1".parse().unwrap(),
         client_ca_pem: "client".into(),
         request_header_ca_pem: "proxy".into(),
+        agents: std::collections::BTreeMap::new(),
+        node: None,
     }
 }
 

@@ -1,8 +1,9 @@
-//! Certificates: approves what nodes ask for themselves, signs what was approved, forgets what is old.
+//! Certificates: approves what nodes ask for ([`approval`]), signs what was approved, forgets what is old.
 //!
 //! The signers are upstream's. Certificates of clients come from the client CA, those that kubelets serve
 //! with from the server CA, as all of ours do. What a signer signs is decided by [`refusal`], pure.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
 use kube::core::params::DeleteParams;
 use mizzen_api::client::reflector::{Key, Projection, Reflector};
-use mizzen_api::client::rest::{self, Gvr, Rest};
+use mizzen_api::client::rest::{self, Rest};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -21,11 +22,12 @@ use crate::pki::Authority;
 use crate::pki::request::Subject;
 use crate::projection::{Meta, Watched, projection};
 
+pub mod approval;
+
 const CLIENT: &str = "kubernetes.io/kube-apiserver-client";
 const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 const KUBELET_SERVING: &str = "kubernetes.io/kubelet-serving";
-const REVIEWS: Gvr<'static> = Gvr::new("authorization.k8s.io", "v1", "subjectaccessreviews");
-/// Longest life of a certificate (upstream's `--cluster-signing-duration`).
+/// Longest life of a certificate, unless configured.
 const LONGEST: Duration = Duration::from_hours(365 * 24);
 /// How long requests are kept: undecided, decided, and in either case at most a year after their end.
 const PENDING: SignedDuration = SignedDuration::from_hours(24);
@@ -58,6 +60,7 @@ struct RequestSpec {
     usages: Vec<Box<str>>,
     username: Box<str>,
     groups: Vec<Box<str>>,
+    extra: BTreeMap<Box<str>, Vec<Box<str>>>,
     expiration_seconds: Option<u64>,
 }
 
@@ -96,6 +99,7 @@ struct Certificates {
     rest: Rest,
     requests: Arc<Reflector<Request>>,
     signers: Option<Signers>,
+    longest: Duration,
 }
 
 /// Builds the controller.
@@ -104,6 +108,7 @@ pub(super) fn build(context: &Context<'_>) -> Arc<dyn Controller> {
         rest: context.rest.clone(),
         requests: context.caches.of(),
         signers: context.config.signers.clone(),
+        longest: context.config.signing_duration.unwrap_or(LONGEST),
     };
     let queue = context.queue.clone();
     controller.requests.subscribe(move |change| {
@@ -153,37 +158,6 @@ fn lapses_at(request: &Request) -> Timestamp {
 }
 
 impl Certificates {
-    /// Approves what a node asks for itself, when it may.
-    async fn approve(&self, request: &Request) -> rest::Result<()> {
-        let Ok(subject) = Subject::read(&request.pem()) else {
-            return Ok(());
-        };
-        if &*request.spec.signer_name != KUBELET_CLIENT || refusal(request, &subject).is_some() {
-            return Ok(());
-        }
-        let own = *request.spec.username == *subject.common_name;
-        let (part, message) = match own {
-            true => (
-                "selfnodeclient",
-                "Auto approving self kubelet client certificate after SubjectAccessReview.",
-            ),
-            false => (
-                "nodeclient",
-                "Auto approving kubelet client certificate after SubjectAccessReview.",
-            ),
-        };
-        let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {
-            "user": request.spec.username, "groups": request.spec.groups,
-            "resourceAttributes": {"group": "certificates.k8s.io", "resource": "certificatesigningrequests",
-                "verb": "create", "subresource": part}}});
-        let answer: Value = self.rest.create(&REVIEWS, "", &review).await?;
-        if answer["status"]["allowed"] != true {
-            return Ok(());
-        }
-        self.add_condition(request, "approval", "Approved", ("AutoApproved", message), None)
-            .await
-    }
-
     async fn sign(&self, request: &Request) -> rest::Result<()> {
         let Some(signers) = &self.signers else { return Ok(()) };
         let authority = match &*request.spec.signer_name {
@@ -204,7 +178,7 @@ impl Certificates {
         }
         let usages: Vec<&str> = request.spec.usages.iter().map(|usage| &**usage).collect();
         let asked = request.spec.expiration_seconds.map(Duration::from_secs);
-        let lifetime = asked.map_or(LONGEST, |asked| asked.min(LONGEST));
+        let lifetime = asked.map_or(self.longest, |asked| asked.min(self.longest));
         match authority.sign(&pem, &usages, lifetime) {
             Ok(certificate) => {
                 self.change(request, "status", |live| {
@@ -248,7 +222,7 @@ impl Certificates {
 /// Why a signer does not sign a request, in upstream's words.
 fn refusal(request: &Request, subject: &Subject) -> Option<String> {
     let of_node = subject.organizations == ["system:nodes"] && subject.common_name.starts_with("system:node:");
-    let named = subject.names + subject.addresses > 0;
+    let named = !(subject.names.is_empty() && subject.addresses.is_empty());
     let why = match &*request.spec.signer_name {
         CLIENT => {
             let allowed = ["digital signature", "key encipherment", "client auth"];
@@ -305,7 +279,7 @@ mod tests {
         let node = |names: usize| Subject {
             common_name: "system:node:n1".into(),
             organizations: vec!["system:nodes".into()],
-            names,
+            names: vec!["n1".into(); names],
             ..Subject::default()
         };
         let client = ["digital signature", "client auth"];

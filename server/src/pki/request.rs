@@ -1,5 +1,6 @@
 //! Certificates for keys that others hold: what a CertificateSigningRequest asks for, signed by our CA.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -19,9 +20,9 @@ pub struct Subject {
     /// Organizations.
     pub organizations: Vec<String>,
     /// DNS names asked for.
-    pub names: usize,
+    pub names: Vec<String>,
     /// Addresses asked for.
-    pub addresses: usize,
+    pub addresses: Vec<IpAddr>,
     /// E-mail addresses and URIs asked for.
     pub others: usize,
 }
@@ -47,8 +48,8 @@ impl Subject {
         subject.organizations = texts(&mut name.iter_organization());
         for asked in &params.params.subject_alt_names {
             match asked {
-                rcgen::SanType::DnsName(_) => subject.names += 1,
-                rcgen::SanType::IpAddress(_) => subject.addresses += 1,
+                rcgen::SanType::DnsName(name) => subject.names.push(name.to_string()),
+                rcgen::SanType::IpAddress(address) => subject.addresses.push(*address),
                 _ => subject.others += 1,
             }
         }

@@ -5,38 +5,41 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use anyhow::{Context, Result};
-
 /// Mode of private files.
 pub const PRIVATE: u32 = 0o600;
 
 /// Makes a directory, and its parents, that only we may enter.
-pub fn private_directory(path: &Path) -> Result<()> {
+pub fn private_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .with_context(|| format!("cannot make directory {}", path.display()))
+        .map_err(told("make directory", path))
 }
 
 /// Puts `content` at `path` in one step: after a crash the file is the old one or the new one.
-pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<()> {
-    try_write(path, content, mode).with_context(|| format!("cannot write {}", path.display()))
+pub fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    try_write(path, content, mode).map_err(told("write", path))
 }
 
 /// The content of a file; `None` when there is none.
-pub fn read(path: &Path) -> Result<Option<String>> {
+pub fn read(path: &Path) -> io::Result<Option<String>> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        Err(error) => Err(told("read", path)(error)),
     }
 }
 
 /// The permission bits of a file.
-pub fn mode(path: &Path) -> Result<u32> {
-    let metadata = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
+pub fn mode(path: &Path) -> io::Result<u32> {
+    let metadata = fs::metadata(path).map_err(told("read", path))?;
     Ok(metadata.permissions().mode() & 0o777)
+}
+
+/// The error, with what was to be done.
+fn told(doing: &str, path: &Path) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("cannot {doing} {}: {error}", path.display()))
 }
 
 fn try_write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
