@@ -57,6 +57,7 @@ impl World {
             issuer: "https://kubernetes.default.svc".into(),
             server_url: "https://127.0.0.1".into(),
             root_ca_pem: pki.server_ca().pem().to_owned(),
+            join_tokens: Arc::new(mizzen_server::join::Tokens::random()),
             service_network: "10.43.0.0/16".parse()?,
             node_ports: 30000..=32767,
         };

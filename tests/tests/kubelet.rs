@@ -72,6 +72,7 @@ impl World {
                     issuer: "https://kubernetes.default.svc.cluster.local".into(),
                     server_url: "https://127.0.0.1:6443".into(),
                     root_ca_pem: String::new(),
+                    join_tokens: Arc::new(mizzen_server::join::Tokens::random()),
                     service_network: Ipv4Net::new_assert([10, 210 + number, 0, 0].into(), 16),
                     node_ports: 30000..=32767,
                 };

@@ -114,6 +114,7 @@ impl World {
             root_ca_pem: "PEM".to_owned(),
             cluster_cidr: Some("10.42.0.0/16".parse().expect("a network")),
             signers: None,
+            signing_duration: None,
         };
         tokio::spawn(Manager::new(clients, config).run(self.stop.clone()));
         let client = self.plane.client(User::new("system:kube-scheduler", []));
