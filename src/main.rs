@@ -14,6 +14,7 @@ mod cordon;
 mod cp;
 mod create;
 mod dashboard;
+mod datastore;
 mod delete;
 mod demo;
 mod describe;
@@ -78,6 +79,7 @@ commands! {
     Uncordon => uncordon,
     ApiResources => api_resources,
     Dashboard => dashboard,
+    Datastore => datastore,
     Version => version,
     Tui => tui,
     Server => server,

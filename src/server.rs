@@ -21,7 +21,6 @@ use mizzen_server::join::{self, Tokens};
 use mizzen_server::pki::{self, PeerCertificate, Pki};
 use mizzen_server::scheduler::verdicts::Verdicts;
 use mizzen_server::scheduler::{self, Scheduler};
-use mizzen_server::store::sqlite::{SqliteOptions, SqliteStore};
 use mizzen_server::{bootstrap, controllers};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -71,9 +70,12 @@ pub struct Args {
     /// Mode of that file, in octal
     #[arg(long, env = "MIZZEN_KUBECONFIG_MODE", default_value = "600", value_parser = parse_mode)]
     pub write_kubeconfig_mode: u32,
-    /// Store to use instead of the embedded one
-    #[arg(long, env = "MIZZEN_DATASTORE_ENDPOINT")]
+    /// Store to use instead of the embedded one: etcd, as `http(s)://HOST:PORT[,…]`
+    #[arg(long, env = "MIZZEN_DATASTORE_ENDPOINT", hide_env_values = true)]
     pub datastore_endpoint: Option<String>,
+    /// How to reach it
+    #[command(flatten)]
+    pub datastore_tls: crate::datastore::Tls,
     /// Do not run the node agent (kubelet, proxy, network, DNS)
     #[arg(long, env = "MIZZEN_DISABLE_AGENT")]
     pub disable_agent: bool,
@@ -114,9 +116,6 @@ pub struct Args {
 impl Args {
     /// Runs the server until it is asked to stop.
     pub fn run(self) -> Result<ExitCode> {
-        if let Some(endpoint) = &self.datastore_endpoint {
-            bail!("--datastore-endpoint={endpoint}: other stores than the embedded one are not built yet");
-        }
         crate::logging::start(self.debug);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(serve(self))?;
@@ -236,8 +235,11 @@ async fn serve(args: Args) -> Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}:{}", address.0, address.1))?;
 
-    let database = args.data_dir.join("server/db/state.db");
-    let store = tokio::task::spawn_blocking(move || SqliteStore::open(&database, SqliteOptions::default())).await??;
+    let endpoint = args.datastore_endpoint.as_deref();
+    let datastore = args.datastore_tls.open(endpoint, &args.data_dir).await?;
+    if datastore.shared {
+        tracing::info!("connected to the datastore");
+    }
     let tokens = Tokens::open(&args.join_options()?, pki.server_ca().pem())?;
     let gates = gates::Options {
         token_keys: pki.token_keys(),
@@ -253,7 +255,7 @@ async fn serve(args: Args) -> Result<()> {
         node_ports: args.node_port_range()?,
     };
     let config = Config {
-        store: Arc::new(store),
+        store: datastore.store.clone(),
         gates: Box::new(move |cache| Gates::new(cache.clone(), gates)),
         kubelet_tls: Some(pki.kubelet_client_config()?),
     };

@@ -47,6 +47,9 @@ const FRESHNESS_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often watchers that asked for bookmarks get one.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Pause before the state is loaded from a store that was away.
+const LOAD_PAUSE: Duration = Duration::from_secs(1);
+
 /// Records per request when the state is loaded from the store.
 const LOAD_PAGE: usize = 2_000;
 
@@ -170,7 +173,7 @@ impl Inner {
     }
 
     fn apply(&mut self, batch: crate::store::Batch) {
-        for event in batch {
+        for event in batch.events {
             self.revision = event.record.mod_revision;
             let layout = Arc::clone(&self.layout);
             if let Some((prefix, _)) = layout.split(&event.record.key) {
@@ -178,6 +181,7 @@ impl Inner {
                 self.collection(&prefix).apply(event, &layout);
             }
         }
+        self.revision = self.revision.max(batch.revision);
     }
 }
 
@@ -231,7 +235,7 @@ impl Cache {
             let layout = Arc::clone(&self.inner.read().layout);
             let fresh = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                fresh = load(&*self.store, layout) => fresh?,
+                fresh = load_at_last(&*self.store, layout) => fresh?,
             };
             let revision = fresh.revision;
             *self.inner.write() = fresh;
@@ -438,6 +442,19 @@ async fn load(store: &dyn Store, layout: Arc<Layout>) -> Result<Inner, StoreErro
         }
     }
     Ok(inner)
+}
+
+/// Loads the state, however long the store is away.
+async fn load_at_last(store: &dyn Store, layout: Arc<Layout>) -> Result<Inner, StoreError> {
+    loop {
+        match load(store, Arc::clone(&layout)).await {
+            Err(StoreError::Unavailable(why)) => {
+                tracing::warn!(why, "the store does not answer, trying again");
+                tokio::time::sleep(LOAD_PAUSE).await;
+            }
+            loaded => return loaded,
+        }
+    }
 }
 
 async fn read_range(

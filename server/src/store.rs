@@ -13,6 +13,8 @@
 //! - revisions never go back or get used twice, not even over a crash;
 //! - a watch delivers every change in order, once, whole batches at a time, or ends with an error.
 
+pub mod copy;
+pub mod etcd;
 pub mod sqlite;
 #[cfg(test)]
 mod suite;
@@ -122,7 +124,13 @@ pub struct Event {
 }
 
 /// Changes in revision order. A revision is never split over two batches.
-pub type Batch = Vec<Event>;
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// The changes; none when this only tells how far the watch has come.
+    pub events: Vec<Event>,
+    /// Everything at or below this revision has been delivered.
+    pub revision: Revision,
+}
 
 /// A watch: ends after the first error.
 pub type Watch = BoxStream<'static, Result<Batch, StoreError>>;
@@ -151,7 +159,10 @@ pub enum StoreError {
     /// The watcher fell too far behind and must start again from where it was.
     #[error("the watcher fell behind")]
     Lagged,
-    /// The engine failed (disk full, file damaged, peer gone); the text names the file or the peer.
+    /// The peer that keeps the data does not answer. A change may have happened or not.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The engine failed (disk full, file damaged, permission denied); the text names the file or the peer.
     #[error("{0}")]
     Engine(String),
     /// The store was closed.

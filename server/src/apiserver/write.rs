@@ -2,7 +2,6 @@
 //! shall become; everything that holds for all writes is here.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Bytes;
 use http::header::USER_AGENT;
@@ -18,12 +17,11 @@ use super::admission::{AdmissionRequest, Operation};
 use super::call::Call;
 use super::{decode, meta};
 use crate::kinds::{self, Context, rules};
+use crate::store::copy::EVENT_TTL;
 use crate::store::{Durability, Expect, Put, Record, StoreError};
 
 /// How often a write is computed anew because the object changed meanwhile.
 const ATTEMPTS: usize = 10;
-/// Upstream's `--event-ttl`.
-const EVENT_TTL: Duration = Duration::from_secs(3600);
 /// Longest name of a field manager.
 const MANAGER_MAX_BYTES: usize = 128;
 

@@ -32,7 +32,7 @@ use self::file::{LogFile, LogHead, LogRow};
 use self::index::{Index, Version};
 use self::relaxed::{RelaxedFile, WAITING_ROWS};
 use self::writer::{Queue, Request, Writer};
-use super::{Batch, Event, Expect, Put, Range, RangeResult, Record, Revision, Store, StoreError, Watch, prefix_end};
+use super::{Event, Expect, Put, Range, RangeResult, Record, Revision, Store, StoreError, Watch, prefix_end};
 
 /// Read connections kept for reuse; more are opened when more reads run at once.
 const IDLE_READERS: usize = 2;
@@ -293,7 +293,7 @@ impl Core {
     }
 
     /// Up to `limit` events of `span`, both ends included, with all of it still being history at the end.
-    fn changes(&self, prefix: &str, span: (Revision, Revision), limit: usize) -> Result<Batch, StoreError> {
+    fn changes(&self, prefix: &str, span: (Revision, Revision), limit: usize) -> Result<Vec<Event>, StoreError> {
         let waiting: Vec<_> = waiting_from(&self.waiting.read(), span.0).cloned().collect();
         let through = waiting
             .first()

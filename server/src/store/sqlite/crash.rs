@@ -49,7 +49,10 @@ async fn writing_child() {
     let mut watch = store.watch("", from).await.unwrap();
     tokio::spawn(async move {
         while let Some(Ok(batch)) = watch.next().await {
-            batch.iter().for_each(|event| tell('W', &event.record, event.change));
+            batch
+                .events
+                .iter()
+                .for_each(|event| tell('W', &event.record, event.change));
         }
     });
     for writer in 0..WRITERS {

@@ -13,7 +13,7 @@ async fn open() -> World {
     let store = SqliteStore::open(&directory.path().join("state.db"), SqliteOptions::default()).unwrap();
     World {
         store: Arc::new(store),
-        _keep: Some(directory),
+        _keep: Box::new(directory),
     }
 }
 

@@ -10,7 +10,7 @@ use futures::StreamExt;
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use super::{Core, Group};
-use crate::store::{Batch, Revision, StoreError, Watch};
+use crate::store::{Batch, Event, Revision, StoreError, Watch};
 
 /// Events that are read from the log at a time.
 const CHUNK_EVENTS: usize = 256;
@@ -61,18 +61,19 @@ pub(super) fn watch(
 impl Watcher {
     async fn next_batch(&mut self) -> Result<Batch, StoreError> {
         loop {
-            let batch = if self.next <= self.history_through {
+            let events = if self.next <= self.history_through {
                 self.read_history().await?
             } else {
                 self.receive().await?
             };
-            if !batch.is_empty() {
-                return Ok(batch);
+            if !events.is_empty() {
+                let revision = self.next - 1;
+                return Ok(Batch { events, revision });
             }
         }
     }
 
-    async fn read_history(&mut self) -> Result<Batch, StoreError> {
+    async fn read_history(&mut self) -> Result<Vec<Event>, StoreError> {
         let (core, prefix, span) = (
             self.core.clone(),
             self.prefix.clone(),
@@ -86,17 +87,17 @@ impl Watcher {
         Ok(batch)
     }
 
-    async fn receive(&mut self) -> Result<Batch, StoreError> {
+    async fn receive(&mut self) -> Result<Vec<Event>, StoreError> {
         let group = match self.live.recv().await {
             Ok(group) => group,
             Err(RecvError::Closed) => return Err(StoreError::Closed),
             Err(RecvError::Lagged(_)) => {
                 self.history_through = self.core.index.read().revision();
-                return Ok(Batch::new());
+                return Ok(Vec::new());
             }
         };
         let (Some(first), Some(last)) = (group.first(), group.last()) else {
-            return Ok(Batch::new());
+            return Ok(Vec::new());
         };
         assert!(
             first.record.mod_revision <= self.next,
