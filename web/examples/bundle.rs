@@ -1,15 +1,16 @@
 //! `bundle WASM STATIC DIST`: makes the files of the dashboard from the compiled program and `web/static`.
 //!
-//! wasm-bindgen's glue, hashed names, brotli and gzip; prints what a browser loads at first. `wasm-opt` is
-//! used where it is installed.
+//! wasm-bindgen's glue, hashed names, brotli and gzip; prints what a browser loads at first. The module is
+//! validated before anything of `web/dist` is touched. (`wasm-opt` is not used: it saves 0.2 % of the compressed
+//! size, and old releases of it write modules that browsers refuse.)
 
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use sha2::{Digest as _, Sha256};
 use wasm_bindgen_cli_support::Bindgen;
+use wasmparser::{Validator, WasmFeatures};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -29,7 +30,8 @@ fn main() -> Result<()> {
         .remove_producers_section(true)
         .out_name("mizzen")
         .generate(&work)?;
-    optimise(&work.join("mizzen_bg.wasm"))?;
+    let module = work.join("mizzen_bg.wasm");
+    validate(&module)?;
 
     let fresh = dist.with_extension("new");
     fs::remove_dir_all(&fresh).ok();
@@ -37,7 +39,7 @@ fn main() -> Result<()> {
         dist: fresh.clone(),
         first_load: 0,
     };
-    let program = bundle.hashed("mizzen.wasm", &fs::read(work.join("mizzen_bg.wasm"))?)?;
+    let program = bundle.hashed("mizzen.wasm", &fs::read(&module)?)?;
     let mut glue = fs::read_to_string(work.join("mizzen.js"))?;
     copy_snippets(&work.join("snippets"), Path::new("assets/snippets"), &mut bundle)?;
     glue.push_str(&format!(
@@ -113,20 +115,11 @@ fn copy_snippets(from: &Path, to: &Path, bundle: &mut Bundle) -> Result<()> {
     Ok(())
 }
 
-fn optimise(wasm: &Path) -> Result<()> {
-    let out = wasm.with_extension("opt");
-    let ran = Command::new("wasm-opt")
-        .args(["-Oz", "--all-features"])
-        .arg(wasm)
-        .arg("-o")
-        .arg(&out)
-        .status();
-    match ran {
-        Ok(status) if status.success() => Ok(fs::rename(out, wasm)?),
-        Ok(status) => {
-            eprintln!("wasm-opt failed ({status}); going on without it");
-            Ok(())
-        }
-        Err(_) => Ok(()),
-    }
+/// A module that a browser will not take is never embedded.
+fn validate(wasm: &Path) -> Result<()> {
+    let features = WasmFeatures::WASM2 | WasmFeatures::TAIL_CALL | WasmFeatures::EXTENDED_CONST;
+    let module = fs::read(wasm)?;
+    let valid = Validator::new_with_features(features).validate_all(&module);
+    valid.map_err(|error| format!("{} is not a valid module: {error}", wasm.display()))?;
+    Ok(())
 }
