@@ -94,8 +94,8 @@ pub async fn open(rest: &Rest, source: &Source, options: &Options) -> Result<imp
         since_time,
         ..LogParams::default()
     };
-    let request = rest.signed(Request::new(PODS.path(&source.namespace)).logs(&source.pod, &parameters))?;
-    let stream = rest.client().request_stream(request).await?;
+    let request = Request::new(PODS.path(&source.namespace)).logs(&source.pod, &parameters);
+    let stream = rest.stream(request).await?;
     Ok(Box::pin(stream).compat())
 }
 

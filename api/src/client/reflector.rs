@@ -6,19 +6,19 @@
 //! that the server no longer has leads to a new list, whose difference is told as ordinary changes.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures::TryStreamExt;
+use futures::AsyncBufReadExt;
 use kube::core::Request;
 use kube::core::params::{ListParams, WatchParams};
-use kube::core::watch::WatchEvent;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::rest::{self, Gvr, List, Rest};
+use super::rest::{self, Gvr, List, ListMeta, Rest};
+use crate::console::follow::{Follow, Step};
 
 /// Namespace (empty for cluster scope) and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -90,6 +90,8 @@ pub struct Reflector<T> {
     path: String,
     selector: Selector,
     objects: RwLock<Objects<T>>,
+    /// Of a list that is under way.
+    pages: Mutex<Vec<T>>,
     subscribers: RwLock<Vec<Subscriber<T>>>,
     synced: watch::Sender<bool>,
 }
@@ -127,6 +129,7 @@ impl<T: Projection> Reflector<T> {
             path: at.path(&selector.namespace),
             selector,
             objects: RwLock::default(),
+            pages: Mutex::default(),
             subscribers: RwLock::default(),
             synced: watch::Sender::new(false),
         })
@@ -173,53 +176,7 @@ impl<T: Projection> Reflector<T> {
 
     /// Keeps the copy up to date until `stop`.
     pub async fn run(self: Arc<Self>, rest: Rest, stop: CancellationToken) {
-        let follow = self.follow(&rest);
-        tokio::select! {
-            () = follow => {}
-            () = stop.cancelled() => {}
-        }
-    }
-
-    async fn follow(&self, rest: &Rest) {
-        let mut backoff = Backoff::default();
-        loop {
-            match self.list(rest).await {
-                Ok(revision) => {
-                    backoff.reset();
-                    self.watch(rest, revision, &mut backoff).await;
-                }
-                Err(error) => {
-                    tracing::warn!(path = self.path, error = %rest::message(&error), "cannot list, will retry");
-                    backoff.wait().await;
-                }
-            }
-        }
-    }
-
-    /// Lists in pages, applies the difference to the copy, and returns the list's revision.
-    async fn list(&self, rest: &Rest) -> rest::Result<String> {
-        let mut params = ListParams::default().limit(500);
-        if !self.selector.fields.is_empty() {
-            params = params.fields(&self.selector.fields);
-        }
-        if !self.selector.labels.is_empty() {
-            params = params.labels(&self.selector.labels);
-        }
-        let mut items = Vec::new();
-        loop {
-            let request = Request::new(self.path.as_str());
-            let request = match self.selector.metadata_only {
-                true => request.list_metadata(&params),
-                false => request.list(&params),
-            };
-            let page: List<T> = rest.send(request).await?;
-            items.extend(page.items);
-            if page.metadata.next.is_empty() {
-                self.replace(items);
-                return Ok(page.metadata.resource_version);
-            }
-            params.continue_token = Some(page.metadata.next);
-        }
+        keep(self, rest, stop).await;
     }
 
     fn replace(&self, items: Vec<T>) {
@@ -237,59 +194,6 @@ impl<T: Projection> Reflector<T> {
             self.remove(old.namespace(), old.name(), None);
         }
         self.synced.send_replace(true);
-    }
-
-    /// Watches until the revision is too old, resuming after every disconnection.
-    async fn watch(&self, rest: &Rest, mut revision: String, backoff: &mut Backoff) {
-        loop {
-            let started = tokio::time::Instant::now();
-            match self.watch_once(rest, &mut revision).await {
-                // The server ends watches in its own time; one that ends at once would make us spin.
-                Ok(()) if started.elapsed() > Duration::from_secs(1) => backoff.reset(),
-                Ok(()) => backoff.wait().await,
-                Err(error) if rest::is_gone(&error) => {
-                    tracing::debug!(path = self.path, revision, "watch is too old, listing again");
-                    return;
-                }
-                Err(error) => {
-                    tracing::debug!(path = self.path, error = %rest::message(&error), "watch failed, resuming");
-                    backoff.wait().await;
-                }
-            }
-        }
-    }
-
-    async fn watch_once(&self, rest: &Rest, revision: &mut String) -> rest::Result<()> {
-        let mut params = WatchParams::default();
-        if !self.selector.fields.is_empty() {
-            params = params.fields(&self.selector.fields);
-        }
-        if !self.selector.labels.is_empty() {
-            params = params.labels(&self.selector.labels);
-        }
-        let request = Request::new(self.path.as_str());
-        let request = rest.signed(match self.selector.metadata_only {
-            true => request.watch_metadata(&params, revision),
-            false => request.watch(&params, revision),
-        })?;
-        let events = rest.client().request_events::<T>(request).await?;
-        let mut events = std::pin::pin!(events);
-        while let Some(event) = events.try_next().await? {
-            match event {
-                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                    *revision = object.resource_version().to_owned();
-                    self.apply(Arc::new(object), false);
-                }
-                WatchEvent::Deleted(object) => {
-                    *revision = object.resource_version().to_owned();
-                    let (namespace, name) = (object.namespace().to_owned(), object.name().to_owned());
-                    self.remove(&namespace, &name, Some(Arc::new(object)));
-                }
-                WatchEvent::Bookmark(bookmark) => *revision = bookmark.metadata.resource_version,
-                WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
-            }
-        }
-        Ok(())
     }
 
     fn apply(&self, object: Arc<T>, initial: bool) {
@@ -335,29 +239,145 @@ impl<T: Projection> Reflector<T> {
     }
 }
 
-/// Growing pauses between attempts, with jitter so that clients do not come back together.
-#[derive(Debug)]
-struct Backoff {
-    next: Duration,
+/// A copy as its follower sees it: text in, whatever the type. All that waits is written against this, once.
+trait Copy: Send + Sync {
+    /// Where the collection is, and how much of it is wanted.
+    fn of(&self) -> (&str, &Selector);
+    /// Takes a page of a list, whose `first` one makes a new list begin.
+    fn page(&self, body: &str, first: bool) -> serde_json::Result<ListMeta>;
+    /// All pages are there: applies the difference.
+    fn listed(&self);
+    /// Takes the object of an event and gives its revision.
+    fn event(&self, deleted: bool, object: &str) -> serde_json::Result<String>;
 }
 
-impl Default for Backoff {
-    fn default() -> Self {
-        Self { next: Self::FIRST }
+impl<T: Projection> Copy for Reflector<T> {
+    fn of(&self) -> (&str, &Selector) {
+        (&self.path, &self.selector)
+    }
+
+    fn page(&self, body: &str, first: bool) -> serde_json::Result<ListMeta> {
+        let list: List<T> = serde_json::from_str(body)?;
+        let mut pages = self.pages.lock();
+        if first {
+            pages.clear();
+        }
+        pages.extend(list.items);
+        Ok(list.metadata)
+    }
+
+    fn listed(&self) {
+        let items = std::mem::take(&mut *self.pages.lock());
+        self.replace(items);
+    }
+
+    fn event(&self, deleted: bool, object: &str) -> serde_json::Result<String> {
+        let object: Arc<T> = Arc::new(serde_json::from_str(object)?);
+        let revision = object.resource_version().to_owned();
+        match deleted {
+            true => self.remove(object.namespace(), object.name(), Some(object.clone())),
+            false => self.apply(object, false),
+        }
+        Ok(revision)
     }
 }
 
-impl Backoff {
-    const FIRST: Duration = Duration::from_millis(200);
-    const LONGEST: Duration = Duration::from_secs(30);
-
-    fn reset(&mut self) {
-        self.next = Self::FIRST;
+async fn keep(copy: Arc<dyn Copy>, rest: Rest, stop: CancellationToken) {
+    tokio::select! {
+        () = follow(&*copy, &rest) => {}
+        () = stop.cancelled() => {}
     }
+}
 
-    async fn wait(&mut self) {
+async fn follow(copy: &dyn Copy, rest: &Rest) {
+    let mut course = Follow::default();
+    loop {
+        let ended = match course.step().clone() {
+            Step::List(token) => list(copy, rest, token, &mut course).await,
+            Step::Watch(revision) => watch(copy, rest, &revision, &mut course).await,
+        };
+        let code = match ended {
+            Ok(ControlFlow::Continue(())) => continue,
+            Ok(ControlFlow::Break(())) => None,
+            Err(error) => {
+                let (path, error_text) = (copy.of().0, rest::message(&error));
+                match course.step() {
+                    Step::List(_) => tracing::warn!(path, error = %error_text, "cannot list, will retry"),
+                    Step::Watch(_) => tracing::debug!(path, error = %error_text, "watch failed, resuming"),
+                }
+                rest::code(&error)
+            }
+        };
+        // Jitter, so that clients do not come back together.
         let jitter = f64::from(jiff::Timestamp::now().subsec_nanosecond() % 1000) / 1000.0;
-        tokio::time::sleep(self.next.mul_f64(0.75 + jitter / 2.0)).await;
-        self.next = (self.next * 2).min(Self::LONGEST);
+        tokio::time::sleep(course.stopped(code).mul_f64(0.75 + jitter / 2.0)).await;
     }
+}
+
+async fn list(
+    copy: &dyn Copy,
+    rest: &Rest,
+    token: Option<String>,
+    course: &mut Follow,
+) -> rest::Result<ControlFlow<()>> {
+    let (path, selector) = copy.of();
+    let mut params = ListParams::default().limit(500);
+    params.field_selector = some(&selector.fields);
+    params.label_selector = some(&selector.labels);
+    params.continue_token = token;
+    let request = Request::new(path);
+    let request = match selector.metadata_only {
+        true => request.list_metadata(&params),
+        false => request.list(&params),
+    };
+    let body = rest.text(request).await?;
+    let page = copy.page(&body, params.continue_token.is_none());
+    let page = page.map_err(kube::Error::SerdeError)?;
+    if course.listed(&page.resource_version, &page.next) {
+        copy.listed();
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+/// Watches until the connection ends, by itself (`Break`) or with an error.
+async fn watch(copy: &dyn Copy, rest: &Rest, revision: &str, course: &mut Follow) -> rest::Result<ControlFlow<()>> {
+    let (path, selector) = copy.of();
+    let params = WatchParams {
+        field_selector: some(&selector.fields),
+        label_selector: some(&selector.labels),
+        ..WatchParams::default()
+    };
+    let request = Request::new(path);
+    let request = match selector.metadata_only {
+        true => request.watch_metadata(&params, revision),
+        false => request.watch(&params, revision),
+    };
+    let mut lines = std::pin::pin!(rest.stream(request).await?);
+    let mut line = String::new();
+    loop {
+        line.clear();
+        // A connection that breaks off is one that ended.
+        if !matches!(lines.read_line(&mut line).await, Ok(1..)) || !line.ends_with('\n') {
+            return Ok(ControlFlow::Break(()));
+        }
+        course.moved(&take(copy, &line)?);
+    }
+}
+
+/// Gives one line of a watch to the copy, and the revision that it stands at.
+fn take(copy: &dyn Copy, line: &str) -> rest::Result<String> {
+    let read = || {
+        let event: rest::Event<'_> = serde_json::from_str(line)?;
+        let object = event.object.get();
+        Ok(match &*event.kind {
+            "ERROR" => Err(kube::Error::Api(serde_json::from_str(object)?)),
+            "BOOKMARK" => Ok(serde_json::from_str::<rest::Bookmark>(object)?.metadata.resource_version),
+            kind => Ok(copy.event(kind == "DELETED", object)?),
+        })
+    };
+    read().map_err(kube::Error::SerdeError)?
+}
+
+fn some(text: &str) -> Option<String> {
+    Some(text.to_owned()).filter(|text| !text.is_empty())
 }

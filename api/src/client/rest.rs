@@ -74,13 +74,29 @@ impl Rest {
         &self,
         request: std::result::Result<http::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Result<T> {
-        let request = self.signed(request)?;
-        let text = self.client.request_text(request).await?;
+        let text = self.text(request).await?;
         serde_json::from_str(&text).map_err(kube::Error::SerdeError)
     }
 
+    /// Sends a request and gives the answer's text. Nothing here depends on what is read from it, so
+    /// that it is compiled once.
+    pub(super) async fn text(
+        &self,
+        request: std::result::Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<String> {
+        self.client.request_text(self.signed(request)?).await
+    }
+
+    /// Sends a request whose answer comes bit by bit, such as a watch.
+    pub(super) async fn stream(
+        &self,
+        request: std::result::Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<impl futures::AsyncBufRead + use<>> {
+        self.client.request_stream(self.signed(request)?).await
+    }
+
     /// A request carrying this client's name.
-    pub(super) fn signed(
+    fn signed(
         &self,
         request: std::result::Result<http::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Result<http::Request<Vec<u8>>> {
@@ -212,11 +228,33 @@ pub struct ListMeta {
     pub remaining_item_count: Option<i64>,
 }
 
+/// One line of a watch.
+#[derive(Debug, serde::Deserialize)]
+pub(super) struct Event<'a> {
+    /// `ADDED`, `MODIFIED`, `DELETED`, `BOOKMARK` or `ERROR`.
+    #[serde(rename = "type", borrow)]
+    pub(super) kind: std::borrow::Cow<'a, str>,
+    /// The object, or a `Status`.
+    #[serde(borrow)]
+    pub(super) object: &'a serde_json::value::RawValue,
+}
+
+/// All that is read of a bookmark.
+#[derive(Debug, serde::Deserialize)]
+pub(super) struct Bookmark {
+    pub(super) metadata: ListMeta,
+}
+
 fn api_status(error: &kube::Error) -> Option<&kube::core::Status> {
     match error {
         kube::Error::Api(status) => Some(status),
         _ => None,
     }
+}
+
+/// The server's code, when there was an answer.
+pub fn code(error: &kube::Error) -> Option<u16> {
+    api_status(error).map(|status| status.code)
 }
 
 /// Whether the object does not exist.
