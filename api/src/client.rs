@@ -1,6 +1,7 @@
 //! The client side of the API, for components, consoles and tools (feature `client`).
 //!
 //! - [`rest`]: verbs on any resource, with small types of the caller's choosing;
+//! - [`feed`]: one collection followed, with what comes in order;
 //! - [`reflector`]: a shared, watched copy of one resource as a projection;
 //! - [`discovery`]: what a server serves, as a registry;
 //! - [`kubeconfig`]: where the cluster is;
@@ -15,6 +16,7 @@
 pub mod discovery;
 pub mod events;
 pub mod exec;
+pub mod feed;
 pub mod files;
 pub mod forward;
 pub mod kubeconfig;

@@ -34,7 +34,6 @@ pub mod start;
 pub mod status;
 pub mod termination;
 pub mod volumes;
-pub mod watching;
 pub mod worker;
 
 use std::collections::{HashMap, HashSet};
@@ -42,10 +41,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
-use kube::runtime::watcher::{self, Event};
+use mizzen_api::client::feed::{self, News, Selector};
+use mizzen_api::client::pods::PODS;
+use mizzen_api::client::rest::Rest;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -143,8 +142,6 @@ struct Dispatcher {
     to_node: mpsc::Sender<RuntimeEvent>,
     /// Pods that the runtime had when we came; all others are new to it.
     found: HashSet<String>,
-    /// Pods of the list that is being received.
-    listed: HashSet<Arc<str>>,
     first_list: bool,
 }
 
@@ -157,7 +154,6 @@ impl Dispatcher {
             cleanups: JoinSet::new(),
             to_node,
             found: HashSet::new(),
-            listed: HashSet::new(),
             first_list: true,
         }
     }
@@ -169,17 +165,20 @@ impl Dispatcher {
         };
         self.found = owners.iter().map(|owner| owner.uid.clone()).collect();
         let mut owners = Some(owners);
-        let api: Api<Pod> = Api::all(self.shared.client.clone());
-        let config = watcher::Config::default().fields(&format!("spec.nodeName={}", self.shared.node.name));
-        let mut pods = std::pin::pin!(watching::patient(watcher::watcher(api, config), "pods"));
+        let selector = Selector {
+            fields: format!("spec.nodeName={}", self.shared.node.name),
+            ..Selector::default()
+        };
+        let rest = Rest::new(self.shared.client.clone(), "kubelet");
+        let mut pods = feed::follow(PODS, selector, rest, stop.child_token());
         let mut log_timer = tokio::time::interval(LOG_PERIOD);
         log_timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                Some(event) = pods.next() => {
-                    let listed = matches!(event, Event::InitDone);
-                    self.pod_event(event);
+                Some(news) = pods.recv() => {
+                    let listed = matches!(news, News::Listed(_));
+                    self.pod_news(news);
                     if listed && let Some(owners) = owners.take() {
                         self.remove_orphans(owners);
                     }
@@ -206,23 +205,19 @@ impl Dispatcher {
         }
     }
 
-    fn pod_event(&mut self, event: Event<Pod>) {
-        match event {
-            Event::Init => self.listed.clear(),
-            Event::InitApply(pod) => {
-                self.listed.insert(pod.uid().into());
-                self.pod(pod);
-            }
-            Event::InitDone => {
-                let listed = std::mem::take(&mut self.listed);
+    fn pod_news(&mut self, news: News<Pod>) {
+        match news {
+            News::Listed(pods) => {
+                let listed: HashSet<Arc<str>> = pods.iter().map(|pod| pod.uid().into()).collect();
+                pods.into_iter().for_each(|pod| self.pod(pod));
                 for (uid, worker) in self.workers.iter().filter(|(uid, _)| !listed.contains(*uid)) {
                     tracing::debug!(%uid, "pod is no longer in the API");
                     let _ = worker.send(Signal::Gone(None));
                 }
                 self.first_list = false;
             }
-            Event::Apply(pod) => self.pod(pod),
-            Event::Delete(mut pod) => {
+            News::Changed(pod) => self.pod(pod),
+            News::Deleted(mut pod) => {
                 slim(&mut pod);
                 if let Some(worker) = self.workers.get(pod.uid()) {
                     let _ = worker.send(Signal::Gone(Some(Arc::new(pod))));

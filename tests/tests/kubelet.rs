@@ -15,6 +15,9 @@ use k8s_cri::v1::{
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod, ServiceAccount};
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client};
+use mizzen_api::client::feed::{self, Selector};
+use mizzen_api::client::pods::PODS;
+use mizzen_api::client::rest::Rest;
 use mizzen_node::cleanup::{self, Scope};
 use mizzen_node::kubelet::runtime::Runtime;
 use mizzen_node::{Agent, AgentConfig};
@@ -694,6 +697,14 @@ async fn whatever_dies_comes_back_and_restarts_of_ours_are_not_noticed() {
     world.end().await;
 }
 
+/// Returns when a watcher sees the Pod Running.
+async fn runs(world: &World, name: &str) {
+    let own = Selector::named("default", name);
+    let rest = Rest::new(world.client.clone(), "test");
+    let running = |pod: Pod| (pod.status?.phase? == "Running").then_some(());
+    feed::until(PODS, own, rest, running).await;
+}
+
 /// Prints how long a Pod takes from its creation to Running, beside the same steps straight through
 /// CRI, one after the other. The bound is wide because debug builds on busy machines run this too.
 #[tokio::test(flavor = "multi_thread")]
@@ -705,10 +716,9 @@ async fn pods_start_fast() {
         straight.push(straight_through_cri(&runtime, number).await);
         let name = format!("fast{number}");
         let begun = Instant::now();
-        let watch = kube::runtime::wait::await_condition(world.pods(), &name, |pod: Option<&Pod>| {
-            pod.and_then(|pod| pod.status.as_ref()?.phase.as_deref()) == Some("Running")
-        });
+        let watch = runs(&world, &name);
         let spec = json!({ "terminationGracePeriodSeconds": 1, "containers": [script("a", WAIT)] });
+        let watch = tokio::time::timeout(Duration::from_secs(60), watch);
         let (_, seen) = tokio::join!(world.create(&name, spec), watch);
         seen.expect("it runs");
         times.push(begun.elapsed());

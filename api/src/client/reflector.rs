@@ -2,23 +2,19 @@
 //!
 //! [`Reflector::run`] is the only task; it writes the copy ([`Reflector`]) and then tells every
 //! subscriber of the change with the object before and after. Objects are projections: small types
-//! that skip what their readers do not need. Lost connections resume at the last revision; a revision
-//! that the server no longer has leads to a new list, whose difference is told as ordinary changes.
+//! that skip what their readers do not need. A new list (see [`super::feed`]) is told by its difference.
 
 use std::collections::HashMap;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use futures::AsyncBufReadExt;
-use kube::core::Request;
-use kube::core::params::{ListParams, WatchParams};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::rest::{self, Gvr, List, ListMeta, Rest};
-use crate::console::follow::{Follow, Step};
+pub use super::feed::Selector;
+use super::feed::{self, Pages, Sink};
+use super::rest::{Gvr, ListMeta, Rest};
 
 /// Namespace (empty for cluster scope) and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -91,22 +87,9 @@ pub struct Reflector<T> {
     selector: Selector,
     objects: RwLock<Objects<T>>,
     /// Of a list that is under way.
-    pages: Mutex<Vec<T>>,
+    pages: Pages<T>,
     subscribers: RwLock<Vec<Subscriber<T>>>,
     synced: watch::Sender<bool>,
-}
-
-/// Which objects are watched, all of them by default, and how much of them.
-#[derive(Clone, Debug, Default)]
-pub struct Selector {
-    /// Only metadata is asked for.
-    pub metadata_only: bool,
-    /// Only of this namespace; empty for all.
-    pub namespace: String,
-    /// Field selector.
-    pub fields: String,
-    /// Label selector.
-    pub labels: String,
 }
 
 impl<T> std::fmt::Debug for Reflector<T> {
@@ -129,7 +112,7 @@ impl<T: Projection> Reflector<T> {
             path: at.path(&selector.namespace),
             selector,
             objects: RwLock::default(),
-            pages: Mutex::default(),
+            pages: Pages::default(),
             subscribers: RwLock::default(),
             synced: watch::Sender::new(false),
         })
@@ -176,7 +159,7 @@ impl<T: Projection> Reflector<T> {
 
     /// Keeps the copy up to date until `stop`.
     pub async fn run(self: Arc<Self>, rest: Rest, stop: CancellationToken) {
-        keep(self, rest, stop).await;
+        feed::keep(self, rest, stop).await;
     }
 
     fn replace(&self, items: Vec<T>) {
@@ -239,36 +222,17 @@ impl<T: Projection> Reflector<T> {
     }
 }
 
-/// A copy as its follower sees it: text in, whatever the type. All that waits is written against this, once.
-trait Copy: Send + Sync {
-    /// Where the collection is, and how much of it is wanted.
-    fn of(&self) -> (&str, &Selector);
-    /// Takes a page of a list, whose `first` one makes a new list begin.
-    fn page(&self, body: &str, first: bool) -> serde_json::Result<ListMeta>;
-    /// All pages are there: applies the difference.
-    fn listed(&self);
-    /// Takes the object of an event and gives its revision.
-    fn event(&self, deleted: bool, object: &str) -> serde_json::Result<String>;
-}
-
-impl<T: Projection> Copy for Reflector<T> {
+impl<T: Projection> Sink for Reflector<T> {
     fn of(&self) -> (&str, &Selector) {
         (&self.path, &self.selector)
     }
 
     fn page(&self, body: &str, first: bool) -> serde_json::Result<ListMeta> {
-        let list: List<T> = serde_json::from_str(body)?;
-        let mut pages = self.pages.lock();
-        if first {
-            pages.clear();
-        }
-        pages.extend(list.items);
-        Ok(list.metadata)
+        self.pages.add(body, first)
     }
 
     fn listed(&self) {
-        let items = std::mem::take(&mut *self.pages.lock());
-        self.replace(items);
+        self.replace(self.pages.take());
     }
 
     fn event(&self, deleted: bool, object: &str) -> serde_json::Result<String> {
@@ -280,104 +244,4 @@ impl<T: Projection> Copy for Reflector<T> {
         }
         Ok(revision)
     }
-}
-
-async fn keep(copy: Arc<dyn Copy>, rest: Rest, stop: CancellationToken) {
-    tokio::select! {
-        () = follow(&*copy, &rest) => {}
-        () = stop.cancelled() => {}
-    }
-}
-
-async fn follow(copy: &dyn Copy, rest: &Rest) {
-    let mut course = Follow::default();
-    loop {
-        let ended = match course.step().clone() {
-            Step::List(token) => list(copy, rest, token, &mut course).await,
-            Step::Watch(revision) => watch(copy, rest, &revision, &mut course).await,
-        };
-        let code = match ended {
-            Ok(ControlFlow::Continue(())) => continue,
-            Ok(ControlFlow::Break(())) => None,
-            Err(error) => {
-                let (path, error_text) = (copy.of().0, rest::message(&error));
-                match course.step() {
-                    Step::List(_) => tracing::warn!(path, error = %error_text, "cannot list, will retry"),
-                    Step::Watch(_) => tracing::debug!(path, error = %error_text, "watch failed, resuming"),
-                }
-                rest::code(&error)
-            }
-        };
-        // Jitter, so that clients do not come back together.
-        let jitter = f64::from(jiff::Timestamp::now().subsec_nanosecond() % 1000) / 1000.0;
-        tokio::time::sleep(course.stopped(code).mul_f64(0.75 + jitter / 2.0)).await;
-    }
-}
-
-async fn list(
-    copy: &dyn Copy,
-    rest: &Rest,
-    token: Option<String>,
-    course: &mut Follow,
-) -> rest::Result<ControlFlow<()>> {
-    let (path, selector) = copy.of();
-    let mut params = ListParams::default().limit(500);
-    params.field_selector = some(&selector.fields);
-    params.label_selector = some(&selector.labels);
-    params.continue_token = token;
-    let request = Request::new(path);
-    let request = match selector.metadata_only {
-        true => request.list_metadata(&params),
-        false => request.list(&params),
-    };
-    let body = rest.text(request).await?;
-    let page = copy.page(&body, params.continue_token.is_none());
-    let page = page.map_err(kube::Error::SerdeError)?;
-    if course.listed(&page.resource_version, &page.next) {
-        copy.listed();
-    }
-    Ok(ControlFlow::Continue(()))
-}
-
-/// Watches until the connection ends, by itself (`Break`) or with an error.
-async fn watch(copy: &dyn Copy, rest: &Rest, revision: &str, course: &mut Follow) -> rest::Result<ControlFlow<()>> {
-    let (path, selector) = copy.of();
-    let params = WatchParams {
-        field_selector: some(&selector.fields),
-        label_selector: some(&selector.labels),
-        ..WatchParams::default()
-    };
-    let request = Request::new(path);
-    let request = match selector.metadata_only {
-        true => request.watch_metadata(&params, revision),
-        false => request.watch(&params, revision),
-    };
-    let mut lines = std::pin::pin!(rest.stream(request).await?);
-    let mut line = String::new();
-    loop {
-        line.clear();
-        // A connection that breaks off is one that ended.
-        if !matches!(lines.read_line(&mut line).await, Ok(1..)) || !line.ends_with('\n') {
-            return Ok(ControlFlow::Break(()));
-        }
-        course.moved(&take(copy, &line)?);
-    }
-}
-
-/// Gives one line of a watch to the copy, and the revision that it stands at.
-fn take(copy: &dyn Copy, line: &str) -> rest::Result<String> {
-    let read = || {
-        let event: rest::Event<'_> = serde_json::from_str(line)?;
-        let object = event.object.get();
-        Ok(match &*event.kind {
-            "ERROR" => Err(kube::Error::Api(serde_json::from_str(object)?)),
-            "BOOKMARK" => Ok(serde_json::from_str::<rest::Bookmark>(object)?.metadata.resource_version),
-            kind => Ok(copy.event(kind == "DELETED", object)?),
-        })
-    };
-    read().map_err(kube::Error::SerdeError)?
-}
-
-fn some(text: &str) -> Option<String> {
-    Some(text.to_owned()).filter(|text| !text.is_empty())
 }

@@ -21,7 +21,8 @@ pub struct Follow {
     pause: Duration,
 }
 
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// Short: a Pod may reach its node a moment before the node may read what the Pod uses.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 impl Default for Follow {
@@ -88,10 +89,10 @@ mod tests {
         assert!(follow.listed("7", ""));
         follow.moved("9");
         let pauses: Vec<_> = (0..3).map(|_| follow.stopped(None).as_millis()).collect();
-        assert_eq!(pauses, [200, 400, 800]);
+        assert_eq!(pauses, [50, 100, 200]);
         assert_eq!(follow.step(), &Step::Watch("9".into()));
         follow.moved("10");
-        assert_eq!(follow.stopped(Some(503)).as_millis(), 200, "something came");
+        assert_eq!(follow.stopped(Some(503)).as_millis(), 50, "something came");
         assert_eq!(follow.stopped(Some(410)), Duration::ZERO);
         assert_eq!(follow.step(), &Step::List(None));
         assert!(

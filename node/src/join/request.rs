@@ -2,19 +2,21 @@
 
 use std::time::Duration;
 
-use futures::TryStreamExt;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::PostParams;
-use kube::runtime::watcher::{self, Event};
+use mizzen_api::client::feed::{self, Selector};
+use mizzen_api::client::rest::{Gvr, Rest};
 
 use super::Failure;
 use super::certificate::Wanted;
 
 /// Who decides does so at once, unless it is a person.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+const REQUESTS: Gvr<'static> = Gvr::new("certificates.k8s.io", "v1", "certificatesigningrequests");
 
 /// The signed certificate, as PEM.
 pub(super) async fn certificate(client: &kube::Client, wanted: &Wanted, pem: String) -> Result<String, Failure> {
@@ -35,24 +37,12 @@ pub(super) async fn certificate(client: &kube::Client, wanted: &Wanted, pem: Str
     let created = api.create(&PostParams::default(), &request).await;
     let created = created.map_err(|error| Failure::of_call(error, "ask for a certificate"))?;
     let name = created.metadata.name.unwrap_or_default();
-    let decided = async {
-        let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let mut events = std::pin::pin!(watcher::watcher(api, config));
-        while let Some(event) = events.try_next().await? {
-            if let Event::Apply(request) | Event::InitApply(request) = event
-                && let Some(outcome) = outcome(&request)
-            {
-                return Ok(Some(outcome));
-            }
-        }
-        Ok::<_, watcher::Error>(None)
-    };
+    let own = Selector::named("", &name);
+    let decided = feed::until(REQUESTS, own, Rest::new(client.clone(), "kubelet"), |request| {
+        outcome(&request)
+    });
     match tokio::time::timeout(PATIENCE, decided).await {
-        Ok(Ok(Some(outcome))) => outcome,
-        Ok(Ok(None)) => Err(Failure::Later(anyhow::anyhow!("the request {name} went away"))),
-        Ok(Err(error)) => Err(Failure::Later(
-            anyhow::Error::from(error).context(format!("cannot follow the request {name}")),
-        )),
+        Ok(outcome) => outcome,
         Err(_) => Err(Failure::Later(anyhow::anyhow!(
             "nobody decided about the request {name} within {} s: see `mizzen get csr`; \
              do the controllers run, and may this token ask for a node's certificate?",

@@ -19,8 +19,9 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference, Time};
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::runtime::watcher::{self, Event};
 use mizzen_api::client::events::Severity;
+use mizzen_api::client::feed::{self, Selector};
+use mizzen_api::client::rest::{Gvr, Rest};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +29,6 @@ use tokio_util::sync::CancellationToken;
 use super::runtime::LocalImage;
 use super::runtime::events::RuntimeEvent;
 use super::shared::Shared;
-use super::watching::patient;
 use crate::agent::AgentConfig;
 
 const LEASE_NAMESPACE: &str = "kube-node-lease";
@@ -505,23 +505,16 @@ fn labels(config: &AgentConfig) -> BTreeMap<String, String> {
 /// # Errors
 /// When the API refuses.
 pub async fn pod_cidr(config: &AgentConfig, client: kube::Client) -> anyhow::Result<ipnet::IpNet> {
-    let nodes: Api<Node> = Api::all(client);
+    let nodes: Api<Node> = Api::all(client.clone());
     if nodes.get_opt(&config.node_name).await?.is_none() {
         let storage = super::paths::storage(&config.agent_dir()).display().to_string();
         let node = registration(config, &storage);
         nodes.create(&PostParams::default(), &node).await?;
     }
-    let selector = format!("metadata.name={}", config.node_name);
-    let own = watcher::Config::default().fields(&selector);
-    let mut events = std::pin::pin!(patient(watcher::watcher(nodes, own), "node"));
-    while let Some(event) = events.next().await {
-        if let Event::Apply(node) | Event::InitApply(node) = event
-            && let Some(cidr) = node.spec.and_then(|spec| spec.pod_cidr)
-        {
-            return Ok(cidr.parse()?);
-        }
-    }
-    anyhow::bail!("the watch of node {} ended", config.node_name)
+    let own = Selector::named("", &config.node_name);
+    let given = |node: Node| node.spec.and_then(|spec| spec.pod_cidr);
+    let cidr = feed::until(Gvr::new("", "v1", "nodes"), own, Rest::new(client, "kubelet"), given).await;
+    Ok(cidr.parse()?)
 }
 
 /// The disk that the data directory is on.

@@ -7,14 +7,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 
-use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::runtime::watcher;
-use kube::{Api, Client};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Client;
+use mizzen_api::client::feed::{self, News, Selector};
+use mizzen_api::client::rest::{Gvr, Rest};
 use parking_lot::Mutex;
 use tokio::sync::watch;
-
-use super::watching;
+use tokio_util::sync::CancellationToken;
 
 /// The two kinds whose content Pods use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,6 +32,14 @@ impl Kind {
         match self {
             Self::ConfigMap => "configmap",
             Self::Secret => "secret",
+        }
+    }
+
+    /// As paths name it.
+    fn plural(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "configmaps",
+            Self::Secret => "secrets",
         }
     }
 
@@ -157,7 +165,7 @@ impl Followed {
 /// All objects that are being followed.
 #[derive(Clone)]
 pub struct Objects {
-    client: Client,
+    rest: Rest,
     watched: Arc<Mutex<HashMap<Key, Weak<Watched>>>>,
 }
 
@@ -166,7 +174,7 @@ impl Objects {
     #[must_use]
     pub fn new(client: Client) -> Self {
         Self {
-            client,
+            rest: Rest::new(client, "kubelet"),
             watched: Arc::default(),
         }
     }
@@ -181,8 +189,8 @@ impl Objects {
         watched.retain(|_, weak| weak.strong_count() > 0);
         let (sender, state) = watch::channel(State::Unknown);
         let task = match key.kind {
-            Kind::ConfigMap => tokio::spawn(track::<ConfigMap>(self.client.clone(), key.clone(), sender)),
-            Kind::Secret => tokio::spawn(track::<Secret>(self.client.clone(), key.clone(), sender)),
+            Kind::ConfigMap => tokio::spawn(track::<ConfigMap>(self.rest.clone(), key.clone(), sender)),
+            Kind::Secret => tokio::spawn(track::<Secret>(self.rest.clone(), key.clone(), sender)),
         };
         let fresh = Arc::new(Watched {
             state,
@@ -194,33 +202,22 @@ impl Objects {
 }
 
 /// Keeps `sender` at the object's newest state.
-async fn track<K>(client: Client, key: Key, sender: watch::Sender<State>)
+async fn track<K>(rest: Rest, key: Key, sender: watch::Sender<State>)
 where
-    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Into<Content>,
-    K: Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+    K: k8s_openapi::Metadata<Ty = ObjectMeta> + Into<Content> + serde::de::DeserializeOwned + Send + 'static,
 {
-    use watcher::Event;
-    let api: Api<K> = Api::namespaced(client, &key.namespace);
-    let config = watcher::Config::default().fields(&format!("metadata.name={}", key.name));
-    let mut events = std::pin::pin!(watching::patient(
-        watcher::watcher(api, config),
-        "configmaps and secrets"
-    ));
-    let mut seen = false;
-    while let Some(event) = events.next().await {
-        match event {
-            Event::Init => seen = false,
-            Event::InitApply(object) | Event::Apply(object) => {
-                seen = true;
-                publish(&sender, object.into());
-            }
-            Event::InitDone if !seen => {
-                sender.send_replace(State::Missing);
-            }
-            Event::InitDone => {}
-            Event::Delete(_) => {
-                sender.send_replace(State::Missing);
-            }
+    let selector = Selector::named(&key.namespace, &key.name);
+    let at = Gvr::new("", "v1", key.kind.plural());
+    let mut news = feed::follow::<K>(at, selector, rest, CancellationToken::new());
+    while let Some(news) = news.recv().await {
+        let now = match news {
+            News::Listed(objects) => objects.into_iter().next(),
+            News::Changed(object) => Some(object),
+            News::Deleted(_) => None,
+        };
+        match now {
+            Some(object) => publish(&sender, object.into()),
+            None => drop(sender.send_replace(State::Missing)),
         }
     }
 }
