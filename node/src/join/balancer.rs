@@ -4,22 +4,20 @@
 //! machine finds the others after a start while the one it was told of is down. That one stays as the last resort: it
 //! may be the name of a load balancer.
 
+use std::convert::Infallible;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use futures::StreamExt;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::Api;
-use kube::runtime::watcher::{self, Event};
+use mizzen_api::client::feed::{self, Selector};
 use mizzen_api::client::files;
+use mizzen_api::client::rest::{Gvr, Rest};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
-
-use crate::kubelet::watching::patient;
 
 const DEFAULT_PORT: u16 = 6443;
 /// A server that is there takes a connection sooner.
@@ -138,14 +136,17 @@ impl Balancer {
 
     /// Follows where servers are.
     pub(super) async fn follow(self: Arc<Self>, client: kube::Client) {
-        let api: Api<EndpointSlice> = Api::namespaced(client, "default");
-        let config = watcher::Config::default().labels("kubernetes.io/service-name=kubernetes");
-        let mut slices = std::pin::pin!(patient(watcher::watcher(api, config), "servers"));
-        while let Some(event) = slices.next().await {
-            if let Event::Apply(slice) | Event::InitApply(slice) = event {
-                self.learn(addresses(&slice));
-            }
-        }
+        let selector = Selector {
+            namespace: "default".to_owned(),
+            labels: "kubernetes.io/service-name=kubernetes".to_owned(),
+            ..Selector::default()
+        };
+        let at = Gvr::new("discovery.k8s.io", "v1", "endpointslices");
+        let learn = |slice| -> Option<Infallible> {
+            self.learn(addresses(&slice));
+            None
+        };
+        match feed::until(at, selector, Rest::new(client, "kubelet"), learn).await {}
     }
 
     fn learn(&self, addresses: Vec<String>) {
