@@ -84,12 +84,15 @@ fn in_order(operations: &mut [Operation]) {
     operations.sort_by(|a, b| a.order().cmp(&b.order()));
 }
 
+/// Who wants an element, and what it shall be.
+type Claim = (Owner, Box<str>);
+
 /// What the kernel's table shall hold.
 #[derive(Debug, Default)]
 pub(crate) struct Ruleset {
     plans: HashMap<Owner, Plan>,
     /// Who wants which element to be what, the smallest owner first.
-    claims: HashMap<(Map, Box<str>), Vec<(Owner, Box<str>)>>,
+    claims: HashMap<(Map, Box<str>), Vec<Claim>>,
     /// Shared chains; they are few, and stay.
     balancers: BTreeSet<usize>,
 }
@@ -130,10 +133,10 @@ impl Ruleset {
             })
             .collect();
         for (name, rules) in &new.chains {
-            let uses = |set: &Box<str>| rules.iter().any(|rule| rule.contains(&**set));
+            let uses = |set: &str| rules.iter().any(|rule| rule.contains(set));
             match old.chains.get(name) {
                 None => operations.push(Operation::AddChain(name.clone())),
-                Some(before) if before != rules || changed_sets.iter().any(uses) => {
+                Some(before) if before != rules || changed_sets.iter().any(|set| uses(set)) => {
                     operations.push(Operation::Flush(name.clone()));
                 }
                 Some(_) => continue,
