@@ -83,17 +83,37 @@ pub const HABITS: &[Habit] = &[
     same(TABLE, "space", "mark"),
     same(TABLE, "ctrl-space", "mark-range"),
     same(TABLE, "ctrl-\\", "mark-clear"),
-    differs(TABLE, "ctrl-s", "save", "saves CSV into the directory that the console was started in"),
+    differs(
+        TABLE,
+        "ctrl-s",
+        "save",
+        "saves CSV into the directory that the console was started in",
+    ),
     same(TABLE, "ctrl-w", "wide"),
     same(TABLE, "ctrl-z", "faults"),
-    differs(TABLE, "ctrl-p", "", "there is no configuration to write back: options and keys.yaml hold it"),
+    differs(
+        TABLE,
+        "ctrl-p",
+        "",
+        "there is no configuration to write back: options and keys.yaml hold it",
+    ),
     same(TABLE, "c", "copy-name"),
     same(TABLE, "n", "copy-namespace"),
     same(TABLE, "d", "describe"),
     same(TABLE, "y", "yaml"),
-    differs(TABLE, "e", "edit", "the server tries the change and the difference is shown before it is sent"),
+    differs(
+        TABLE,
+        "e",
+        "edit",
+        "the server tries the change and the difference is shown before it is sent",
+    ),
     same(TABLE, "ctrl-d", "delete"),
-    differs(PODS, "ctrl-k", "kill", "asks first: one slip of a finger shall not end a Pod"),
+    differs(
+        PODS,
+        "ctrl-k",
+        "kill",
+        "asks first: one slip of a finger shall not end a Pod",
+    ),
     same(PODS, "l", "logs"),
     same(CONTAINERS, "l", "logs"),
     same(DEPLOYMENTS, "l", "logs"),
@@ -104,9 +124,19 @@ pub const HABITS: &[Habit] = &[
     same(PODS, "p", "previous-logs"),
     same(CONTAINERS, "p", "previous-logs"),
     same(DEPLOYMENTS, "p", "previous-logs"),
-    differs(PODS, "s", "shell", "opens in a pane; ctrl-] f gives it the whole screen"),
+    differs(
+        PODS,
+        "s",
+        "shell",
+        "opens in a pane; ctrl-] f gives it the whole screen",
+    ),
     same(CONTAINERS, "s", "shell"),
-    differs(NODES, "s", "", "a shell on a node takes a privileged Pod, which this console does not make"),
+    differs(
+        NODES,
+        "s",
+        "",
+        "a shell on a node takes a privileged Pod, which this console does not make",
+    ),
     same(DEPLOYMENTS, "s", "scale"),
     same(STATEFUL_SETS, "s", "scale"),
     differs(
@@ -131,7 +161,12 @@ pub const HABITS: &[Habit] = &[
     same(TABLE, "J", "owner"),
     same(PODS, "o", "show-node"),
     same(PODS, "t", "transfer"),
-    differs(PODS, "z", "", "no sanitizer: ctrl-z shows what has a fault, and those are marked and deleted"),
+    differs(
+        PODS,
+        "z",
+        "",
+        "no sanitizer: ctrl-z shows what has a fault, and those are marked and deleted",
+    ),
     same(DEPLOYMENTS, "z", "replica-sets"),
     same(DEPLOYMENTS, "r", "restart"),
     same(STATEFUL_SETS, "r", "restart"),
@@ -162,7 +197,12 @@ pub const HABITS: &[Habit] = &[
     same(TEXT, "m", "managed-fields"),
     same(TEXT, "x", "decode"),
     same(TEXT, "e", "edit"),
-    differs(TEXT, "r", "reload", "reads once: texts follow their objects by themselves"),
+    differs(
+        TEXT,
+        "r",
+        "reload",
+        "reads once: texts follow their objects by themselves",
+    ),
     same(TEXT, "ctrl-s", "save"),
     same(LOGS, "0", "log-tail"),
     same(LOGS, "1", "log-head"),
@@ -197,7 +237,12 @@ pub const HABITS: &[Habit] = &[
     same(PODS, "X", "sort-cpu-of-request"),
     same(PODS, "Z", "sort-memory-of-request"),
     same(PODS, "ctrl-x", "sort-cpu-of-limit"),
-    differs(PODS, "ctrl-q", "clear-filter", "today's meaning; it sorted by %MEM/L once"),
+    differs(
+        PODS,
+        "ctrl-q",
+        "clear-filter",
+        "today's meaning; it sorted by %MEM/L once",
+    ),
     same(PODS, "R", "sort-ready"),
     same(PODS, "T", "sort-restarts"),
     same(PODS, "I", "sort-ip"),
@@ -219,7 +264,12 @@ pub const HABITS: &[Habit] = &[
     same(EVENTS, "C", "sort-count"),
     same(CLAIMS, "V", "sort-volume"),
     same(CLAIMS, "C", "sort-capacity"),
-    differs(CLAIMS, "O", "sort-column", "today's meaning; it sorted by storage class once"),
+    differs(
+        CLAIMS,
+        "O",
+        "sort-column",
+        "today's meaning; it sorted by storage class once",
+    ),
 ];
 
 #[cfg(test)]
@@ -234,10 +284,15 @@ mod tests {
             for key in habit.keys.split(' ') {
                 let event = parse(key).unwrap_or_else(|| panic!("{key}"));
                 let act = bindings.find(habit.contexts, event);
-                let found = act.and_then(|act| BINDINGS.iter().find(|b| b.act == act)).map_or("", |b| b.name);
+                let found = act
+                    .and_then(|act| BINDINGS.iter().find(|b| b.act == act))
+                    .map_or("", |b| b.name);
                 assert_eq!(found, habit.binding, "{key} in {:?}", habit.contexts);
             }
-            assert!(!habit.binding.is_empty() || !habit.differs.is_empty(), "{habit:?} does nothing and says not why");
+            assert!(
+                !habit.binding.is_empty() || !habit.differs.is_empty(),
+                "{habit:?} does nothing and says not why"
+            );
         }
     }
 
@@ -246,7 +301,11 @@ mod tests {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/terminal-ui.md");
         let text = std::fs::read_to_string(file).expect("the documentation");
         for habit in HABITS.iter().filter(|habit| !habit.differs.is_empty()) {
-            assert!(text.contains(habit.differs), "docs/terminal-ui.md does not say: {}", habit.differs);
+            assert!(
+                text.contains(habit.differs),
+                "docs/terminal-ui.md does not say: {}",
+                habit.differs
+            );
         }
     }
 }
