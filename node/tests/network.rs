@@ -78,7 +78,11 @@ impl World {
         tokio::spawn(containerd.run(stop.clone()));
         let api = Api::default();
         let services = Services::default();
-        tokio::spawn(Proxy::new(&network, api.client(), Some(services.clone())).run(stop.clone()));
+        tokio::spawn(
+            Proxy::new(&network, api.client(), Some(services.clone()))
+                .enforcing(api.client())
+                .run(stop.clone()),
+        );
         let dns = dns::Settings {
             listen: "10.43.0.10:53".parse().expect("an address"),
             domain: "cluster.local".into(),
@@ -562,6 +566,51 @@ async fn host_ports(world: &World, a: &Pod, b: &Pod) {
     eventually(|| fetch(None, "127.0.0.1:18081").is_err()).await;
 }
 
+async fn policies(world: &World, a: &Pod, b: &Pod) {
+    let pod = |name: &str, pod: &Pod| {
+        json!({
+            "metadata": { "name": name, "namespace": "default", "labels": { "app": name } },
+            "spec": { "nodeName": NODE, "containers": [{ "name": "hello", "ports": [{ "name": "http", "containerPort": 8080 }] }] },
+            "status": { "phase": "Running", "podIP": pod.ip },
+        })
+    };
+    world.api.apply(
+        "namespaces",
+        json!({ "metadata": { "name": "default", "labels": { "team": "a" } } }),
+    );
+    world.api.apply("pods", pod("a", a));
+    world.api.apply("pods", pod("b", b));
+    let policy = |rules: Value| {
+        let spec = json!({ "podSelector": { "matchLabels": { "app": "a" } }, "ingress": rules });
+        world.api.apply(
+            "networkpolicies",
+            json!({ "metadata": { "name": "p", "namespace": "default" }, "spec": spec }),
+        );
+    };
+    let address = format!("{}:8080", a.ip);
+    let from_b = || fetch(Some(&b.network), &address).is_ok();
+    assert!(from_b(), "nothing is forbidden yet");
+    policy(json!([]));
+    eventually(|| !from_b()).await;
+    assert!(fetch(None, &address).is_ok(), "the node always passes");
+    assert!(fetch(Some(&a.network), SERVICE).is_ok(), "a Pod reaches itself");
+    policy(json!([{ "from": [{ "podSelector": { "matchLabels": { "app": "b" } } }], "ports": [{ "port": "http" }] }]));
+    eventually(from_b).await;
+    policy(json!([{ "from": [{ "namespaceSelector": { "matchLabels": { "team": "b" } } }] }]));
+    eventually(|| !from_b()).await;
+    world.api.apply(
+        "namespaces",
+        json!({ "metadata": { "name": "default", "labels": { "team": "b" } } }),
+    );
+    eventually(from_b).await;
+    policy(json!([{ "from": [{ "ipBlock": { "cidr": "10.42.0.0/24", "except": [format!("{}/32", b.ip)] } }] }]));
+    eventually(|| !from_b()).await;
+    world.api.remove("networkpolicies", "p");
+    eventually(from_b).await;
+    world.api.remove("pods", "a");
+    world.api.remove("pods", "b");
+}
+
 async fn kubelet(world: &World, b: &Pod) {
     assert_eq!(
         world.get(&world.stranger, "/containerLogs/default/a/hello").await.0,
@@ -658,6 +707,7 @@ fn pods_reach_services_and_clients_reach_pods() {
             let b = Box::pin(world.pod("b", "mizzen.local/hello:v2")).await;
             Box::pin(services(&world, &a, &b)).await;
             host_ports(&world, &a, &b).await;
+            Box::pin(policies(&world, &a, &b)).await;
             Box::pin(kubelet(&world, &b)).await;
             Box::pin(world.end(vec![a, b])).await;
         };
