@@ -183,6 +183,14 @@ install_toolchain() {
     find_cargo || fatal "no Rust toolchain: install Rust 1.95 or newer, then run this again"
 }
 
+# The dashboard is compiled for the browser. Without a toolchain for that, everything else is built.
+build_dashboard() {
+    (cd "$HERE" && web/build.sh check 2>/dev/null) ||
+        { have rustup && rustup target add wasm32-unknown-unknown >/dev/null 2>&1; } ||
+        { [ "$PACKAGES" = apt-get ] && (install_packages rustc-web cargo-web rust-web-src lld) 2>/dev/null; } || true
+    (cd "$HERE" && web/build.sh) || warn "building without the dashboard; its page will say how to get it"
+}
+
 provide_binary() {
     if [ -n "$INSTALL_MIZZEN_BIN" ]; then
         BUILT=$INSTALL_MIZZEN_BIN
@@ -194,6 +202,7 @@ provide_binary() {
         [ -f "$HERE/Cargo.toml" ] || fatal "no checkout beside this script: set INSTALL_MIZZEN_BIN to a prebuilt binary"
         install_toolchain
         info "building mizzen (a few minutes the first time)"
+        build_dashboard
         (cd "$HERE" && cargo build --release --locked --bin mizzen) || fatal "the build failed; the messages above say why"
         BUILT=${CARGO_TARGET_DIR:-$HERE/target}/release/mizzen
     fi

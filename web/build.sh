@@ -53,7 +53,8 @@ if [ -n "$std" ]; then
     export PATH RUSTC="$rustc" RUSTC_BOOTSTRAP=1
     CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=$(linker)
     export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER
-    (build -Zbuild-std=std,panic_abort)
+    # A panic ends the program either way; this leaves out the words that nobody would see.
+    (RUSTFLAGS="${RUSTFLAGS:-} -Zunstable-options -Cpanic=immediate-abort" build -Zbuild-std=std,panic_abort)
 else
     (build)
 fi

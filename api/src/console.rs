@@ -13,6 +13,7 @@
 //! - [`action`]: what can be done to objects, and the requests that do it;
 //! - [`metrics`]: what is used, beside what was asked for;
 //! - [`panel`]: a Deployment, a Service or a node in a few lines;
+//! - [`rights`]: what one may do, and which right is missing;
 //! - [`rollout`]: how far changes of workloads have come, and what they were before;
 //! - [`diff`]: what differs between two objects, line by line;
 //! - [`highlight`]: what the parts of a line of YAML or JSON are;
@@ -30,6 +31,7 @@ pub mod highlight;
 pub mod locator;
 pub mod metrics;
 pub mod panel;
+pub mod rights;
 pub mod rollout;
 pub mod rows;
 pub mod summary;

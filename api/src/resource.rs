@@ -4,6 +4,7 @@
 //! borrows alike ([`Text`]). A registry is an immutable value: whoever changes it publishes a new one.
 
 mod builtin;
+pub mod discovered;
 
 use std::borrow::Cow;
 use std::sync::Arc;

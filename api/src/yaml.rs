@@ -1,4 +1,4 @@
-//! Objects as YAML text, in the style of kubectl: sorted keys, lists flush with their key, text quoted
+//! YAML manifests read, and objects as YAML text in the style of kubectl: sorted keys, lists flush with their key, text quoted
 //! only where it would read as something else.
 
 use serde_json::Value;
@@ -15,6 +15,19 @@ pub fn to_string(value: &Value) -> String {
         }
     }
     out
+}
+
+/// Reads the documents of a manifest, YAML or JSON; empty ones are passed over.
+pub fn documents(text: &str) -> Result<Vec<Value>, String> {
+    let documents: Vec<Value> = if text.trim_start().starts_with('{') {
+        let read: Result<Vec<Value>, _> = serde_json::Deserializer::from_str(text).into_iter().collect();
+        read.map_err(|error| error.to_string())?
+    } else {
+        // `0644` is a file mode to everybody who writes one, and to Go.
+        let options = serde_saphyr::options! { legacy_octal_numbers: true };
+        serde_saphyr::from_multiple_with_options(text, options).map_err(|error| format!("yaml: {error}"))?
+    };
+    Ok(documents.into_iter().filter(|d| !d.is_null()).collect())
 }
 
 fn indent(level: usize, out: &mut String) {

@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use mizzen_api::yaml;
 use serde_json::Value;
 
 use super::error::fail;
@@ -94,7 +95,9 @@ impl Files {
 }
 
 fn add(text: &str, source: &str, manifests: &mut Vec<Manifest>) -> anyhow::Result<()> {
-    let documents = parse(text).with_context(|| format!("error parsing {source}"))?;
+    let documents = yaml::documents(text)
+        .map_err(anyhow::Error::msg)
+        .with_context(|| format!("error parsing {source}"))?;
     for object in documents {
         if object["kind"].is_string() && object["items"].is_array() {
             for item in object["items"].as_array().into_iter().flatten() {
@@ -120,20 +123,6 @@ fn push(object: Value, source: &str, manifests: &mut Vec<Manifest>) -> anyhow::R
         object,
     });
     Ok(())
-}
-
-/// Reads documents; empty ones are passed over.
-fn parse(text: &str) -> anyhow::Result<Vec<Value>> {
-    let documents: Vec<Value> = if text.trim_start().starts_with('{') {
-        serde_json::Deserializer::from_str(text)
-            .into_iter()
-            .collect::<Result<_, _>>()?
-    } else {
-        // `0644` is a file mode to everybody who writes one, and to Go.
-        let options = serde_saphyr::options! { legacy_octal_numbers: true };
-        serde_saphyr::from_multiple_with_options(text, options).map_err(|error| anyhow::anyhow!("yaml: {error}"))?
-    };
-    Ok(documents.into_iter().filter(|d| !d.is_null()).collect())
 }
 
 #[cfg(test)]

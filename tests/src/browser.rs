@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 use crate::{PATIENCE, pause};
 
+/// Windows are not narrower than this; a narrower page is a telephone's.
+const NARROWEST: u32 = 500;
+
 /// Whether there is a browser to drive.
 pub fn has_browser() -> bool {
     let found = |program: &str| {
@@ -78,8 +81,12 @@ impl Browser {
             format!("--window-size={width},{height}"),
             format!("--user-data-dir={}", browser._profile.path().join("profile").display()),
         ];
+        let mut options = json!({"args": arguments});
+        if width < NARROWEST {
+            options["mobileEmulation"] = json!({"deviceMetrics": {"width": width, "height": height, "pixelRatio": 1}});
+        }
         let wanted = json!({"capabilities": {"alwaysMatch": {
-            "acceptInsecureCerts": true, "goog:chromeOptions": {"args": arguments},
+            "acceptInsecureCerts": true, "goog:chromeOptions": options,
         }}});
         let answer = browser.call("POST", "/session", &wanted).expect("a browser");
         browser.session = format!("/session/{}", answer["sessionId"].as_str().expect("a session"));

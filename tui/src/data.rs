@@ -5,13 +5,12 @@
 //! without visiting every row.
 
 mod metrics;
-mod rights;
 mod row;
 mod source;
 mod store;
 
 pub use metrics::{Measures, beside, is_measured};
-pub use rights::{Rights, Rule};
+pub use mizzen_api::console::rights::{Rights, Rule};
 pub use row::{Heading, Row, compact, headings, row_of};
 pub use source::Source;
 pub use store::{Batch, Change, Data, Store, Trouble};

@@ -2,18 +2,24 @@
 //!
 //! [`state::App`] holds what all parts share; its address is a `Locator`, and every page is a function of
 //! that. [`transport`] talks to the API, [`live`] follows collections with it. A page is a file: [`table`]
-//! for any kind, [`object`] for any object, [`overview`].
+//! for any kind, [`object`] for any object with its tabs ([`rollout`], [`logs`], [`terminal`]), [`overview`]. What changes things goes
+//! through [`act`] and [`change`].
 //!
 //! Invariant: what the API tells is only ever shown as text nodes and attribute values, never as markup.
 
+mod act;
 mod change;
 mod frame;
+mod keys;
 mod live;
 mod login;
+mod logs;
 mod object;
 mod overview;
+mod rollout;
 mod state;
 mod table;
+mod terminal;
 mod transport;
 
 use leptos::prelude::*;

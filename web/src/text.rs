@@ -102,11 +102,9 @@ texts! {
     Check: "Check (dry run)", "检查（试运行）";
     Cancel: "Cancel", "取消";
     Delete: "Delete", "删除";
-    DeleteAsk: "Delete these?", "确定删除？";
     Scale: "Scale", "扩缩容";
     Replicas: "Replicas", "副本数";
     Restart: "Restart", "重启";
-    RestartAsk: "Restart all Pods of this workload, one after another?", "逐个重启此工作负载的所有 Pod？";
     Create: "Create", "创建";
     CreateHint: "YAML of one or more objects", "一个或多个对象的 YAML";
     Command: "The same on the command line", "等效命令";
@@ -134,8 +132,13 @@ texts! {
     SkipToContent: "Skip to the content", "跳到内容";
     KeyFilter: "filter", "筛选";
     KeyCommand: "go to a kind", "转到资源类型";
-    KeyMove: "move", "移动";
-    KeyOpen: "open", "打开";
+    KeyDown: "down", "向下";
+    KeyUp: "up", "向上";
+    KeyTop: "to the first", "到第一行";
+    KeyBottom: "to the last", "到最后一行";
+    KeyPageDown: "a page down", "向下翻页";
+    KeyPageUp: "a page up", "向上翻页";
+    KeyShell: "a shell in the Pod; scale a workload", "进入 Pod 的终端；扩缩工作负载";
     KeyBack: "back", "返回";
     KeyMark: "mark", "选择";
     KeyHelp: "these keys", "显示快捷键";
@@ -145,11 +148,81 @@ texts! {
     Configuration: "Configuration", "配置";
     Access: "Access", "访问控制";
     Others: "Others", "其他";
+    Underway: "under way", "进行中";
+    Suspicious: "to be looked at", "需关注";
+    CpuRequested: "CPU requested", "已请求的 CPU";
+    MemoryRequested: "Memory requested", "已请求的内存";
+    Custom: "Custom resources", "自定义资源";
+    Rollback: "Roll back", "回滚";
+    SetImage: "Set image", "设置镜像";
+    Pause: "Pause", "暂停";
+    Resume: "Resume", "恢复";
+    Kill: "Kill", "立即终止";
+    Cordon: "Cordon", "禁止调度";
+    Uncordon: "Uncordon", "允许调度";
+    Drain: "Drain", "排空";
+    Trigger: "Run now", "立即运行";
+    Suspend: "Suspend or resume", "挂起或恢复";
+    Label: "Label", "设置标签";
+    Annotate: "Annotate", "设置注解";
+    Propagation: "What it owns", "从属对象";
+    Grace: "Seconds to end (empty: their own)", "终止宽限秒数（留空则用其自身设置）";
+    Force: "Force", "强制";
+    IgnoreDaemonSets: "Leave Pods of DaemonSets", "保留 DaemonSet 的 Pod";
+    DeleteEmptyDir: "Lose data of emptyDir volumes", "丢弃 emptyDir 卷的数据";
+    Changes: "key=value to set, key- to remove", "key=value 表示设置，key- 表示删除";
+    JobName: "Name of the Job", "Job 名称";
+    Revision: "Revision", "版本";
+    Revisions: "Revisions", "历史版本";
+    Cause: "Cause", "变更原因";
+    Current: "current", "当前";
+    Name: "Name", "名称";
+    Before: "Before", "之前";
+    After: "After", "之后";
+    CarriedOver: "Somebody changed it meanwhile. Your change now stands on top of theirs: check, then save again.",
+        "该对象已被他人修改。您的更改已应用到最新版本之上：请检查后再次保存。";
+    Rollout: "Rollout", "发布";
+    Terminal: "Terminal", "终端";
+    Connecting: "Connecting…", "连接中…";
+    Connected: "connected", "已连接";
+    SessionOver: "The session is over.", "会话已结束。";
+    Again: "Again", "重新连接";
+    All: "all", "全部";
+    Since: "Since", "时间范围";
+    Previous: "before the last restart", "上次重启之前";
+    Timestamps: "Timestamps", "时间戳";
+    Download: "Download", "下载";
+}
+
+/// A line of output without what would command a terminal.
+pub fn plain(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    let mut rest = line.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '\u{1b}' if rest.peek() == Some(&'[') => {
+                rest.next();
+                while rest.next().is_some_and(|c| !('@'..='~').contains(&c)) {}
+            }
+            '\t' => out.push(c),
+            c if c.is_control() => {}
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_command_no_terminal() {
+        assert_eq!(
+            plain("\u{1b}[31mred\u{1b}[0m\u{7}\u{1b}]0;title\tend"),
+            "red]0;title\tend"
+        );
+    }
 
     #[test]
     fn every_text_is_there_in_every_language() {

@@ -150,6 +150,18 @@ pub fn merge_patch(before: &Value, after: &Value) -> Value {
     patch.into()
 }
 
+/// What was edited, on top of a newer version of the object: the edit's differences, not its text.
+pub fn carry_over(before: &Value, edited: &Value, newest: &Value) -> Value {
+    let mut change = merge_patch(before, edited);
+    if let Some(metadata) = change.get_mut("metadata").and_then(Value::as_object_mut) {
+        // Those are the newest version's own.
+        metadata.retain(|field, _| !matches!(field.as_str(), "resourceVersion" | "managedFields" | "generation"));
+    }
+    let mut carried = newest.clone();
+    json_patch::merge(&mut carried, &change);
+    carried
+}
+
 /// A hunk for two columns: removed lines beside the added ones that took their place.
 pub fn side_by_side(hunk: &[Line]) -> Vec<Pair> {
     let mut pairs: Vec<Pair> = Vec::new();
@@ -250,6 +262,13 @@ mod tests {
         let mut newest = json!({"a": {"b": 9, "c": 2}, "d": [1]});
         json_patch::merge(&mut newest, &patch);
         assert_eq!(newest, json!({"a": {"b": 9, "e": 3}, "d": [2]}));
+        let mine = json!({"metadata": {"resourceVersion": "1"}, "data": {"a": "mine"}});
+        let theirs = json!({"metadata": {"resourceVersion": "2"}, "data": {"a": "0", "b": "theirs"}});
+        let base = json!({"metadata": {"resourceVersion": "1", "managedFields": []}, "data": {"a": "0"}});
+        assert_eq!(
+            carry_over(&base, &mine, &theirs),
+            json!({"metadata": {"resourceVersion": "2"}, "data": {"a": "mine", "b": "theirs"}})
+        );
     }
 
     #[test]

@@ -78,6 +78,7 @@ pub(super) async fn answer(server: &ApiServer, parts: &Parts, body: Body) -> Api
         ("/dashboard/session", &Method::POST) => open(server, parts, body).await,
         ("/dashboard/session", &Method::DELETE) => close(server, parts),
         ("/dashboard/code", &Method::POST) => code(server, parts).await,
+        ("/dashboard/documents", &Method::POST) => documents(server, parts, body).await,
         (path, _) if reads => Ok(file(server.dashboard(), path, &parts.headers)),
         _ => {
             let mut answer = response::error(Accept::default(), &ApiError::method_not_allowed());
@@ -143,6 +144,20 @@ async fn code(server: &ApiServer, parts: &Parts) -> ApiResult<Response<Body>> {
         .headers_mut()
         .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(answer)
+}
+
+/// What a manifest holds, as JSON: so that the page need not bring a reader of YAML.
+async fn documents(server: &ApiServer, parts: &Parts, body: Body) -> ApiResult<Response<Body>> {
+    require_our_page(parts)?;
+    server.gates.authentication.authenticate(parts).await?;
+    let body = read_body(body).await?;
+    let text = std::str::from_utf8(&body).map_err(|_| ApiError::bad_request("yaml: invalid UTF-8"))?;
+    let documents = mizzen_api::yaml::documents(text).map_err(ApiError::bad_request)?;
+    response::document(
+        Accept::default(),
+        StatusCode::OK,
+        serde_json::Value::from(documents).to_string().into(),
+    )
 }
 
 fn redirect(to: &'static str) -> Response<Body> {

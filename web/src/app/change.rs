@@ -1,19 +1,20 @@
-//! Dialogs, and what changes things: delete, scale, restart, create, edit. Each says what the same would
-//! be on the command line, and reports to the history.
-
-use std::sync::Arc;
+//! Dialogs that belong to no object, and changing objects as text: create and edit.
 
 use jiff::Timestamp;
 use leptos::prelude::*;
+use mizzen_api::console::action::{self, Plan};
+use mizzen_api::console::diff::{self, Hunk, Noise};
 use mizzen_api::console::locator::Place;
 use mizzen_api::resource::Resource;
 use mizzen_api::view;
 use mizzen_api::yaml;
-use serde_json::{Value, json};
+use serde_json::Value;
+use std::sync::Arc;
 use wasm_bindgen_futures::spawn_local;
 
-use super::object::path_of;
-use super::state::{App, app, t};
+use super::act::{Act, Perform, send, side_by_side};
+use super::keys;
+use super::state::{App, Outcome, app, t};
 use super::transport::{Call, Failure};
 use crate::text::Text;
 
@@ -26,12 +27,8 @@ pub enum Dialog {
     Notices,
     /// New objects.
     Create,
-    /// Objects to delete.
-    Delete(Arc<Resource>, Vec<Place>),
-    /// A workload to scale, and its present size.
-    Scale(Arc<Resource>, Place, i64),
-    /// A workload to restart.
-    Restart(Arc<Resource>, Place),
+    /// Something to do to objects.
+    Act(Act),
 }
 
 /// The dialog that is open.
@@ -43,9 +40,7 @@ pub fn DialogBox() -> impl IntoView {
             Dialog::Help => view! { <Help /> }.into_any(),
             Dialog::Notices => view! { <Notices /> }.into_any(),
             Dialog::Create => view! { <Create /> }.into_any(),
-            Dialog::Delete(resource, places) => delete(app, resource, places),
-            Dialog::Scale(resource, place, replicas) => scale(app, resource, place, replicas),
-            Dialog::Restart(resource, place) => restart(app, resource, place),
+            Dialog::Act(act) => view! { <Perform act /> }.into_any(),
         };
         Some(
             view! { <div class="veil"><div class="dialog" role="dialog" aria-modal="true" aria-labelledby="dialog-title">{content}</div></div> },
@@ -55,7 +50,7 @@ pub fn DialogBox() -> impl IntoView {
 
 /// Closes the dialog; has the focus, so that Enter alone changes nothing.
 #[component]
-fn Close(#[prop(optional)] cancel: bool) -> impl IntoView {
+pub fn Close(#[prop(optional)] cancel: bool) -> impl IntoView {
     let app = app();
     let button = NodeRef::<leptos::html::Button>::new();
     Effect::new(move || {
@@ -69,23 +64,17 @@ fn Close(#[prop(optional)] cancel: bool) -> impl IntoView {
 
 #[component]
 fn Help() -> impl IntoView {
-    let keys = [
-        ("/", Text::KeyFilter),
-        (":", Text::KeyCommand),
-        ("j k g G", Text::KeyMove),
-        ("Enter d", Text::Describe),
-        ("y", Text::Yaml),
-        ("e", Text::Edit),
-        ("l", Text::Logs),
-        ("w", Text::Columns),
-        ("Space", Text::KeyMark),
-        ("Delete", Text::Delete),
-        ("Esc", Text::KeyBack),
-        ("?", Text::KeyHelp),
-    ];
+    let rows = keys::BINDINGS.iter().map(|binding| {
+        let keys = binding
+            .keys
+            .iter()
+            .map(|key| view! { <kbd>{*key}</kbd>" " })
+            .collect::<Vec<_>>();
+        view! { <dt>{keys}</dt><dd>{t(binding.label)}</dd> }
+    });
     view! {
         <h2 id="dialog-title">{t(Text::Help)}</h2>
-        <dl class="keys">{keys.map(|(key, what)| view! { <dt><kbd>{key}</kbd></dt><dd>{t(what)}</dd> }).into_iter().collect::<Vec<_>>()}</dl>
+        <dl class="keys">{rows.collect::<Vec<_>>()}</dl>
         <p class="buttons"><Close /></p>
     }
 }
@@ -98,128 +87,15 @@ fn Notices() -> impl IntoView {
         {move || app.notices.with(Vec::is_empty).then(|| view! { <p>{t(Text::NoNotices)}</p> })}
         <ul class="events">{move || app.notices.get().into_iter().rev().map(|notice| {
             let at = Timestamp::from_second(notice.at).unwrap_or_default().to_string();
-            let result = match notice.result {
-                Ok(()) => view! { <span class="sev-ok">"✔ "{t(Text::Done)}</span> }.into_any(),
-                Err(why) => view! { <span class="sev-failure">"✖ "{t(Text::Failed)}": "{why}</span> }.into_any(),
+            let result = match notice.outcome {
+                Outcome::Running(done, all) => view! { <span class="sev-progress">"◌ "{done}"/"{all}</span> }.into_any(),
+                Outcome::Done => view! { <span class="sev-ok">"✔ "{t(Text::Done)}</span> }.into_any(),
+                Outcome::Failed(why) => view! { <span class="sev-failure">"✖ "{t(Text::Failed)}": "{why}</span> }.into_any(),
             };
             view! { <li><time>{at}</time>" "<code>{notice.text}</code>" "{result}</li> }
         }).collect::<Vec<_>>()}</ul>
         <p class="buttons"><Close /></p>
     }
-}
-
-/// The namespace as kubectl takes it.
-fn in_namespace(place: &Place) -> String {
-    match &*place.namespace {
-        "" => String::new(),
-        namespace => format!(" -n {namespace}"),
-    }
-}
-
-/// Does something, and tells the history how it went.
-fn run(app: App, command: String, work: impl Future<Output = Result<(), Failure>> + 'static) {
-    app.dialog.set(None);
-    spawn_local(async move {
-        let result = work.await;
-        if let Err(failure) = &result {
-            app.heed(failure);
-        }
-        let failed = result.is_err();
-        app.note(command, result.map_err(|failure| failure.to_string()));
-        if failed {
-            app.dialog.set(Some(Dialog::Notices));
-        }
-    });
-}
-
-fn confirm(title: Text, question: Text, label: Text, commands: String, act: impl Fn() + 'static) -> AnyView {
-    view! {
-        <h2 id="dialog-title">{t(title)}</h2>
-        <p>{t(question)}</p>
-        <p>{t(Text::Command)}":"</p>
-        <pre class="command">{commands}</pre>
-        <p class="buttons"><Close cancel=true /><button id="confirm" class="danger" on:click=move |_| act()>{t(label)}</button></p>
-    }
-    .into_any()
-}
-
-fn delete(app: App, resource: Arc<Resource>, places: Vec<Place>) -> AnyView {
-    let command = |place: &Place| {
-        format!(
-            "kubectl delete {} {}{}",
-            resource.qualified_name(),
-            place.name,
-            in_namespace(place)
-        )
-    };
-    let commands: Vec<_> = places.iter().map(command).collect();
-    let shown = commands.join("\n");
-    confirm(Text::Delete, Text::DeleteAsk, Text::Delete, shown, move || {
-        for (place, command) in places.iter().zip(&commands) {
-            let path = path_of(&resource, place);
-            run(app, command.clone(), async move {
-                let body = r#"{"apiVersion":"v1","kind":"DeleteOptions","propagationPolicy":"Background"}"#;
-                Call::with("DELETE", &path, body).send().await.map(drop)
-            });
-        }
-    })
-}
-
-fn restart(app: App, resource: Arc<Resource>, place: Place) -> AnyView {
-    let command = format!(
-        "kubectl rollout restart {} {}{}",
-        resource.qualified_name(),
-        place.name,
-        in_namespace(&place)
-    );
-    let path = path_of(&resource, &place);
-    confirm(
-        Text::Restart,
-        Text::RestartAsk,
-        Text::Restart,
-        command.clone(),
-        move || {
-            let path = path.clone();
-            run(app, command.clone(), async move {
-                let now = Timestamp::now().to_string();
-                let patch = json!({"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": now}}}}});
-                let body = patch.to_string();
-                let call = Call {
-                    content_type: "application/merge-patch+json",
-                    ..Call::with("PATCH", &path, &body)
-                };
-                call.send().await.map(drop)
-            });
-        },
-    )
-}
-
-fn scale(app: App, resource: Arc<Resource>, place: Place, replicas: i64) -> AnyView {
-    let wanted = RwSignal::new(replicas);
-    let name = format!("{} {}{}", resource.qualified_name(), place.name, in_namespace(&place));
-    let command = move || format!("kubectl scale {name} --replicas={}", wanted.get());
-    let shown = command.clone();
-    let path = format!("{}/scale", path_of(&resource, &place));
-    let act = move |_| {
-        let path = path.clone();
-        run(app, untrack(&command), async move {
-            let body = json!({"spec": {"replicas": wanted.get_untracked()}}).to_string();
-            let call = Call {
-                content_type: "application/merge-patch+json",
-                ..Call::with("PATCH", &path, &body)
-            };
-            call.send().await.map(drop)
-        });
-    };
-    view! {
-        <h2 id="dialog-title">{t(Text::Scale)}</h2>
-        <label>{t(Text::Replicas)}" "<input id="replicas" type="number" min="0" prop:value=replicas.to_string()
-            on:input=move |event| if let Ok(count) = event_target_value(&event).parse() { wanted.set(count) } /></label>
-        <p>{t(Text::Command)}":"</p>
-        <pre class="command">{shown}</pre>
-        <p class="buttons"><Close cancel=true /><button id="confirm" class="first" on:click=act>{t(Text::Scale)}</button></p>
-    }
-    .into_any()
 }
 
 fn invalid(why: impl ToString) -> Failure {
@@ -229,10 +105,22 @@ fn invalid(why: impl ToString) -> Failure {
     }
 }
 
+/// The objects of a manifest: reading YAML is the server's, which has a reader for it.
+async fn documents(text: &str) -> Result<Vec<Value>, Failure> {
+    let call = Call {
+        content_type: "application/yaml",
+        ..Call::with("POST", "/dashboard/documents", text)
+    };
+    match call.json().await? {
+        Value::Array(documents) => Ok(documents),
+        other => Ok(vec![other]),
+    }
+}
+
 /// Server-side apply of every document, for real or to see what would come of it.
 async fn apply(app: App, text: String, dry_run: bool) -> Result<String, Failure> {
     let mut report = String::new();
-    for document in documents(&text)? {
+    for document in documents(&text).await? {
         let (version, kind) = (view::text(&document, "/apiVersion"), view::text(&document, "/kind"));
         let group = version.split_once('/').map_or("", |(group, _)| group);
         let found = app.registry.with_untracked(|registry| {
@@ -245,9 +133,8 @@ async fn apply(app: App, text: String, dry_run: bool) -> Result<String, Failure>
             (true, "") => "default",
             (true, namespace) => namespace,
         };
-        let place = Place::new(namespace, view::name(&document));
-        let path = path_of(&resource, &place);
         let query = if dry_run { "&dryRun=All" } else { "" };
+        let path = resource.path(namespace, view::name(&document));
         let path = format!("{path}?fieldManager=mizzen-dashboard{query}");
         let body = document.to_string();
         let call = Call {
@@ -260,15 +147,29 @@ async fn apply(app: App, text: String, dry_run: bool) -> Result<String, Failure>
     Ok(report)
 }
 
-fn documents(text: &str) -> Result<Vec<Value>, Failure> {
-    let parts = text.split("\n---").map(|part| part.trim_start_matches("---").trim());
-    let parts = parts.filter(|part| !part.is_empty());
-    parts.map(parse).collect()
-}
-
-fn parse(text: &str) -> Result<Value, Failure> {
-    serde_saphyr::from_str(text).map_err(invalid)
-}
+/// Something to begin with.
+const TEMPLATES: &[(&str, &str)] = &[
+    (
+        "Deployment",
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\n  namespace: default\nspec:\n  replicas: 2\n  selector:\n    matchLabels: {app: web}\n  template:\n    metadata:\n      labels: {app: web}\n    spec:\n      containers:\n      - name: web\n        image: IMAGE\n        ports:\n        - containerPort: 80\n",
+    ),
+    (
+        "Service",
+        "apiVersion: v1\nkind: Service\nmetadata:\n  name: web\n  namespace: default\nspec:\n  selector: {app: web}\n  ports:\n  - port: 80\n",
+    ),
+    (
+        "ConfigMap",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: settings\n  namespace: default\ndata:\n  key: value\n",
+    ),
+    (
+        "CronJob",
+        "apiVersion: batch/v1\nkind: CronJob\nmetadata:\n  name: tidy\n  namespace: default\nspec:\n  schedule: \"0 3 * * *\"\n  jobTemplate:\n    spec:\n      template:\n        spec:\n          restartPolicy: OnFailure\n          containers:\n          - name: tidy\n            image: IMAGE\n",
+    ),
+    (
+        "Namespace",
+        "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: team\n",
+    ),
+];
 
 #[component]
 fn Create() -> impl IntoView {
@@ -278,22 +179,131 @@ fn Create() -> impl IntoView {
     let check = move |_| {
         spawn_local(async move {
             let result = apply(app, source.get_untracked(), true).await;
-            report.set(result.unwrap_or_else(|failure| failure.to_string()));
+            let _ = report.try_set(result.unwrap_or_else(|failure| failure.to_string()));
         });
     };
     let act = move |_| {
         let text = source.get_untracked();
-        run(app, "kubectl apply --server-side -f -".to_owned(), async move {
-            apply(app, text, false).await.map(drop)
+        app.dialog.set(None);
+        let id = app.note("kubectl apply --server-side -f -".to_owned(), 1);
+        spawn_local(async move {
+            let result = apply(app, text, false).await;
+            if let Err(failure) = &result {
+                app.heed(failure);
+            }
+            let failed = result.is_err();
+            app.settle(id, result.map(drop).map_err(|failure| failure.to_string()));
+            if failed {
+                app.dialog.set(Some(Dialog::Notices));
+            }
+        });
+    };
+    let take = move |event: web_sys::DragEvent| {
+        event.prevent_default();
+        let files = event.data_transfer().and_then(|transfer| transfer.files());
+        let Some(file) = files.and_then(|files| files.get(0)) else {
+            return;
+        };
+        spawn_local(async move {
+            if let Ok(text) = wasm_bindgen_futures::JsFuture::from(file.text()).await {
+                let _ = source.try_set(text.as_string().unwrap_or_default());
+            }
         });
     };
     view! {
         <h2 id="dialog-title">{t(Text::Create)}</h2>
+        <p class="tabs">{TEMPLATES.iter().map(|(name, text)| view! {
+            <button on:click=move |_| source.set((*text).to_owned())>{*name}</button>
+        }).collect::<Vec<_>>()}</p>
         <label for="manifest">{t(Text::CreateHint)}</label>
-        <textarea id="manifest" rows="18" spellcheck="false" on:input=move |event| source.set(event_target_value(&event))></textarea>
+        <textarea id="manifest" rows="18" spellcheck="false" prop:value=source on:input=move |event| source.set(event_target_value(&event))
+            on:dragover=|event| event.prevent_default() on:drop=take></textarea>
         <pre class="command" role="status">{report}</pre>
-        <p class="buttons"><Close cancel=true /><button on:click=check>{t(Text::Check)}</button>
+        <p class="buttons"><Close cancel=true /><button id="check" on:click=check>{t(Text::Check)}</button>
             <button id="confirm" class="first" on:click=act>{t(Text::Create)}</button></p>
+    }
+    .into_any()
+}
+
+/// What an editor holds.
+#[derive(Clone, Copy)]
+struct Edit {
+    app: App,
+    /// The object as it was read.
+    base: RwSignal<Value>,
+    source: RwSignal<String>,
+    wrong: RwSignal<Option<String>>,
+    /// Somebody was faster; the change stands on top of theirs.
+    carried: RwSignal<bool>,
+    preview: RwSignal<Option<Vec<Hunk>>>,
+    path: StoredValue<String>,
+    resource: StoredValue<Arc<Resource>>,
+}
+
+impl Edit {
+    async fn load(self) -> Result<Value, Failure> {
+        let path = self.path.get_value();
+        Call::get(&path).json().await
+    }
+
+    fn show(self, object: Value) {
+        self.source.set(editable(&object));
+        self.base.set(object);
+        self.preview.set(None);
+        self.wrong.set(None);
+    }
+
+    /// Tries or saves what stands in the editor.
+    async fn put(self, dry_run: bool) -> Result<Option<Value>, Failure> {
+        let edited = documents(&self.source.get_untracked()).await?;
+        let [edited] = &edited[..] else {
+            return Err(invalid("one object is expected"));
+        };
+        let plan: Plan = self.resource.with_value(|resource| action::replace(resource, edited));
+        let request = &plan.requests[0];
+        let result = match dry_run {
+            true => send(&request.dry_run()).await,
+            false => send(request).await,
+        };
+        let conflict = matches!(&result, Err(Failure::Status { code: 409, .. }));
+        if !dry_run && !conflict {
+            let id = self.app.note(plan.command, 1);
+            self.app
+                .settle(id, result.as_ref().map(drop).map_err(ToString::to_string));
+        }
+        if conflict {
+            let newest = self.load().await?;
+            let carried = diff::carry_over(&self.base.get_untracked(), edited, &newest);
+            self.source.set(editable(&carried));
+            self.preview
+                .set(Some(diff::objects(&newest, &carried, Noise::default())));
+            self.base.set(newest);
+            self.carried.set(true);
+            return Ok(None);
+        }
+        self.carried.set(false);
+        result.map(Some)
+    }
+
+    fn go(self, dry_run: bool) {
+        spawn_local(async move {
+            match self.put(dry_run).await {
+                Ok(None) => self.wrong.set(None),
+                Ok(Some(object)) if dry_run => {
+                    self.wrong.set(None);
+                    let hunks = self
+                        .base
+                        .with_untracked(|base| diff::objects(base, &object, Noise::default()));
+                    self.preview.set(Some(hunks));
+                }
+                Ok(Some(object)) => self.show(object),
+                Err(failure) => {
+                    self.app.heed(&failure);
+                    self.preview.set(None);
+                    self.wrong.set(Some(failure.to_string()));
+                }
+            }
+        });
     }
 }
 
@@ -301,125 +311,45 @@ fn Create() -> impl IntoView {
 #[component]
 pub fn Editor(resource: Arc<Resource>, place: Place) -> impl IntoView {
     let app = app();
-    let source = RwSignal::new(String::new());
-    let before = RwSignal::new(String::new());
-    let wrong = RwSignal::new(None::<String>);
-    let diff = RwSignal::new(None::<Vec<(char, String)>>);
-    let path = path_of(&resource, &place);
-    let load = path.clone();
+    let edit = Edit {
+        app,
+        base: RwSignal::new(Value::Null),
+        source: RwSignal::new(String::new()),
+        wrong: RwSignal::new(None),
+        carried: RwSignal::new(false),
+        preview: RwSignal::new(None),
+        path: StoredValue::new(resource.path(&place.namespace, &place.name)),
+        resource: StoredValue::new(resource.clone()),
+    };
     spawn_local(async move {
-        match Call::get(&load).json().await {
-            Ok(object) => {
-                let text = editable(object);
-                before.set(text.clone());
-                source.set(text);
-            }
-            Err(failure) => wrong.set(Some(failure.to_string())),
+        match edit.load().await {
+            Ok(object) => edit.show(object),
+            Err(failure) => drop(edit.wrong.try_set(Some(failure.to_string()))),
         }
     });
-    let put = move |path: String, dry_run: bool| async move {
-        let document = parse(&source.get_untracked())?;
-        let query = if dry_run {
-            "?dryRun=All&fieldManager=mizzen-dashboard"
-        } else {
-            "?fieldManager=mizzen-dashboard"
-        };
-        let path = format!("{path}{query}");
-        let body = document.to_string();
-        Call::with("PUT", &path, &body).json().await
-    };
-    let dry = path.clone();
-    let check = move |_| {
-        let path = dry.clone();
-        spawn_local(async move {
-            match put(path, true).await {
-                Ok(object) => {
-                    wrong.set(None);
-                    diff.set(Some(differences(&before.get_untracked(), &editable(object))));
-                }
-                Err(failure) => {
-                    app.heed(&failure);
-                    diff.set(None);
-                    wrong.set(Some(failure.to_string()));
-                }
-            }
-        });
-    };
-    let command = format!(
-        "kubectl edit {} {}{}",
-        resource.qualified_name(),
-        place.name,
-        in_namespace(&place)
-    );
-    let save = move |_| {
-        let (path, command) = (path.clone(), command.clone());
-        spawn_local(async move {
-            let result = put(path, false).await;
-            if let Err(failure) = &result {
-                app.heed(failure);
-            }
-            app.note(command, result.as_ref().map(drop).map_err(ToString::to_string));
-            match result {
-                Ok(object) => {
-                    let text = editable(object);
-                    before.set(text.clone());
-                    source.set(text);
-                    diff.set(None);
-                    wrong.set(None);
-                }
-                Err(failure) => wrong.set(Some(failure.to_string())),
-            }
-        });
-    };
+    let missing = Memo::new(move |_| {
+        let rights = app.rights(&place.namespace)?;
+        let action = action::action(action::Deed::Edit);
+        rights.missing(action, &resource).map(|right| right.to_string())
+    });
     view! {
-        <textarea id="editor" class="text" rows="28" spellcheck="false" aria-label="YAML" prop:value=source
-            on:input=move |event| { source.set(event_target_value(&event)); diff.set(None) }></textarea>
-        <p class="wrong" role="alert">{move || wrong.get()}</p>
-        {move || diff.get().map(|lines| {
-            let none = lines.iter().all(|(sign, _)| *sign == ' ');
-            let lines = lines.into_iter().filter(|(sign, _)| *sign != ' ').map(|(sign, line)| {
-                let class = if sign == '+' { "added" } else { "removed" };
-                view! { <span class=class>{format!("{sign} {line}\n")}</span> }
-            }).collect::<Vec<_>>();
-            view! { <h2>{t(Text::WouldChange)}</h2>{none.then(|| view! { <p>{t(Text::NoChanges)}</p> })}<pre class="command">{lines}</pre> }
-        })}
-        <p class="buttons"><button id="check" on:click=check>{t(Text::Check)}</button>
-            <button id="save" class="first" on:click=save>{t(Text::Save)}</button></p>
+        <textarea id="editor" class="text" rows="28" spellcheck="false" aria-label="YAML" prop:value=edit.source
+            on:input=move |event| { edit.source.set(event_target_value(&event)); edit.preview.set(None) }></textarea>
+        <p class="wrong" role="alert">{move || edit.wrong.get()}</p>
+        {move || edit.carried.get().then(|| view! { <p class="sev-warning" role="alert">"▲ "{t(Text::CarriedOver)}</p> })}
+        {move || edit.preview.get().map(|hunks| side_by_side(&hunks))}
+        {move || missing.get().map(|right| view! { <p class="sev-warning">{t(Text::MissingVerb)}": "{right}</p> })}
+        <p class="buttons"><button id="check" on:click=move |_| edit.go(true)>{t(Text::Check)}</button>
+            <button id="save" class="first" disabled=move || missing.with(Option::is_some) on:click=move |_| edit.go(false)>{t(Text::Save)}</button></p>
     }
     .into_any()
 }
 
 /// An object as one edits it: without what the server keeps for itself.
-fn editable(mut object: Value) -> String {
+fn editable(object: &Value) -> String {
+    let mut object = object.clone();
     if let Some(metadata) = object["metadata"].as_object_mut() {
         metadata.remove("managedFields");
     }
     yaml::to_string(&object)
-}
-
-/// Lines of two texts with what became of them: `-`, `+`, or a space for what stayed.
-fn differences(old: &str, new: &str) -> Vec<(char, String)> {
-    let (old, new): (Vec<_>, Vec<_>) = (old.lines().collect(), new.lines().collect());
-    let mut lengths = vec![vec![0u32; new.len() + 1]; old.len() + 1];
-    for (i, a) in old.iter().enumerate().rev() {
-        for (j, b) in new.iter().enumerate().rev() {
-            lengths[i][j] = match a == b {
-                true => lengths[i + 1][j + 1] + 1,
-                false => lengths[i + 1][j].max(lengths[i][j + 1]),
-            };
-        }
-    }
-    let (mut i, mut j, mut out) = (0, 0, Vec::new());
-    while i < old.len() || j < new.len() {
-        let (sign, line) = match (old.get(i), new.get(j)) {
-            (Some(a), Some(b)) if a == b => (' ', *a),
-            (Some(a), b) if b.is_none() || lengths[i + 1][j] >= lengths[i][j + 1] => ('-', *a),
-            (_, Some(b)) => ('+', *b),
-            (_, None) => break,
-        };
-        i += usize::from(sign != '+');
-        j += usize::from(sign != '-');
-        out.push((sign, line.to_owned()));
-    }
-    out
 }

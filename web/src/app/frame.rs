@@ -1,11 +1,15 @@
 //! What stands around every page: header, list of kinds, dialogs, keys that work everywhere.
 
+use std::sync::Arc;
+
 use leptos::prelude::*;
 use mizzen_api::console::locator::Locator;
+use mizzen_api::resource::{Resource, builtin};
 use wasm_bindgen::JsCast as _;
 use wasm_bindgen_futures::spawn_local;
 
 use super::change::{Dialog, DialogBox};
+use super::keys::Key;
 use super::login::Login;
 use super::object::ObjectPage;
 use super::overview::Overview;
@@ -78,6 +82,8 @@ pub fn typing(event: &web_sys::KeyboardEvent) -> bool {
     target.is_some_and(|element| {
         let field = matches!(&*element.tag_name(), "TEXTAREA" | "SELECT")
             || (element.tag_name() == "INPUT" && element.get_attribute("type").as_deref() != Some("checkbox"));
+        // A terminal takes every key.
+        let field = field || element.get_attribute("role").as_deref() == Some("textbox");
         // Enter and Space press the button that has the focus.
         let pressed = matches!(&*element.tag_name(), "BUTTON" | "A") && matches!(&*event.key(), "Enter" | " ");
         field || pressed
@@ -97,16 +103,40 @@ fn key(app: App, event: &web_sys::KeyboardEvent) {
     if event.key() == "Escape" && app.dialog.with_untracked(Option::is_some) {
         return app.dialog.set(None);
     }
-    if typing(event) || event.ctrl_key() || event.meta_key() || event.alt_key() {
+    if busy(app, event) {
         return;
     }
-    match &*event.key() {
-        "/" => focus("filter"),
-        ":" => focus("palette"),
-        "?" => app.dialog.set(Some(Dialog::Help)),
+    match super::keys::key(event) {
+        Some(Key::Filter) => focus("filter"),
+        Some(Key::Command) => focus("palette"),
+        Some(Key::Help) => app.dialog.set(Some(Dialog::Help)),
+        Some(Key::Notices) => app.dialog.set(Some(Dialog::Notices)),
         _ => return,
     }
     event.prevent_default();
+}
+
+/// Whether a key is not the page's: meant for a field, or a dialog is open.
+pub fn busy(app: App, event: &web_sys::KeyboardEvent) -> bool {
+    typing(event) || app.dialog.with_untracked(Option::is_some) || app.asks.get_untracked()
+}
+
+/// A kind, the same when it is served the same way.
+#[derive(Clone)]
+struct Kind(Arc<Resource>);
+
+impl PartialEq for Kind {
+    fn eq(&self, other: &Self) -> bool {
+        let key = |kind: &Self| {
+            (
+                kind.0.api_version(),
+                kind.0.plural.clone(),
+                kind.0.scope,
+                kind.0.subresources.len(),
+            )
+        };
+        key(self) == key(other)
+    }
 }
 
 /// Everything.
@@ -117,8 +147,11 @@ pub fn Frame() -> impl IntoView {
     on_cleanup(move || keys.remove());
     // A page is made anew for another kind or object, not for another filter.
     let page = Memo::new(move |_| {
-        app.locator
-            .with(|locator| (locator.resource.clone(), locator.object.clone()))
+        let (name, object) = app
+            .locator
+            .with(|locator| (locator.resource.clone(), locator.object.clone()));
+        let kind = app.resource(&name).map(Kind);
+        (name, object, kind)
     });
     view! {
         <a class="skip" href="#content">{t(Text::SkipToContent)}</a>
@@ -127,11 +160,11 @@ pub fn Frame() -> impl IntoView {
             <Kinds />
             <main id="content" tabindex="-1">
                 {move || {
-                    let (name, object) = page.get();
+                    let (name, object, kind) = page.get();
                     if name == "overview" {
                         return view! { <Overview /> }.into_any();
                     }
-                    match (app.resource(), object) {
+                    match (kind.map(|kind| kind.0), object) {
                         (None, _) => view! { <div class="empty" role="alert">{t(Text::NotFound)}": "{name}</div> }.into_any(),
                         (Some(resource), Some(place)) => view! { <ObjectPage resource place /> }.into_any(),
                         (Some(resource), None) => view! { <TablePage resource /> }.into_any(),
@@ -207,27 +240,43 @@ fn Header() -> impl IntoView {
 #[component]
 fn Kinds() -> impl IntoView {
     let app = app();
-    let link = move |name: &'static str| {
-        let short = name.split('.').next().unwrap_or(name);
+    let link = move |name: String| {
+        let short = name.split('.').next().unwrap_or(&name).to_owned();
+        let (own, label) = (name.clone(), short.clone());
         let here = move || {
             let at = app.locator.with(|locator| locator.resource.clone());
-            (at == name || at == short).then_some("page")
+            (at == own || at == short).then_some("page")
         };
         // The namespaces that one works in stay.
         let href = move || {
             href(&Locator {
                 namespaces: app.locator.with(|locator| locator.namespaces.clone()),
-                ..Locator::table(name)
+                ..Locator::table(&name)
             })
         };
-        view! { <li><a href=href aria-current=here>{short}</a></li> }
+        view! { <li><a href=href aria-current=here>{label}</a></li> }.into_any()
     };
+    // What is served beside what we know.
+    let custom = Memo::new(move |_| {
+        app.registry.with(|registry| {
+            let all = registry.iter().filter(|r| r.allows("list"));
+            let unknown = all.filter(|r| builtin().by_path(&r.group, &r.version, &r.plural).is_none());
+            let mut names: Vec<_> = unknown.map(|r| r.qualified_name().into_owned()).collect();
+            names.sort();
+            names.dedup();
+            names
+        })
+    });
     view! {
         <nav aria-label=t(Text::Kinds)>
             {SECTIONS.iter().map(|(title, kinds)| view! {
                 <h2>{t(*title)}</h2>
-                <ul>{kinds.iter().map(|name| link(name)).collect::<Vec<_>>()}</ul>
+                <ul>{kinds.iter().map(|name| link((*name).to_owned())).collect::<Vec<_>>()}</ul>
             }).collect::<Vec<_>>()}
+            {move || custom.with(|names| !names.is_empty()).then(|| view! {
+                <h2>{t(Text::Custom)}</h2>
+                <ul id="custom">{custom.get().into_iter().map(link).collect::<Vec<_>>()}</ul>
+            })}
         </nav>
     }
     .into_any()

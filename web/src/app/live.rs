@@ -48,7 +48,14 @@ pub struct Source {
     pub path: String,
     /// Field selector.
     pub fields: String,
+    /// Label selector.
+    pub labels: String,
+    /// Only the metadata of objects.
+    pub metadata_only: bool,
 }
+
+const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// Objects of a page of a list.
 const PAGE: u32 = 500;
@@ -86,6 +93,7 @@ pub fn follow(app: App, source: Source, health: RwSignal<Health>, apply: impl Fn
                     }
                     let path = source.list(token.as_deref());
                     let call = Call {
+                        accept: if source.metadata_only { METADATA_LIST } else { "" },
                         signal: signal.as_ref(),
                         ..Call::get(&path)
                     };
@@ -114,6 +122,7 @@ pub fn follow(app: App, source: Source, health: RwSignal<Health>, apply: impl Fn
                 Step::Watch(revision) => {
                     let path = source.watch(&revision);
                     let call = Call {
+                        accept: if source.metadata_only { METADATA } else { "" },
                         signal: signal.as_ref(),
                         ..Call::get(&path)
                     };
@@ -232,6 +241,10 @@ impl Source {
         if !self.fields.is_empty() {
             path.push_str("&fieldSelector=");
             path.push_str(&encode(&self.fields));
+        }
+        if !self.labels.is_empty() {
+            path.push_str("&labelSelector=");
+            path.push_str(&encode(&self.labels));
         }
         path
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use jiff::tz::{Offset, TimeZone};
 use leptos::prelude::*;
+use mizzen_api::console::action::Deed;
 use mizzen_api::console::locator::{Locator, Place};
 use mizzen_api::describe::{self, Related};
 use mizzen_api::relations::{self, Reference};
@@ -15,22 +16,15 @@ use mizzen_api::yaml;
 use serde_json::Value;
 use wasm_bindgen_futures::spawn_local;
 
-use super::change::{Dialog, Editor};
+use super::act;
+use super::change::Editor;
+use super::keys::{Key, key};
 use super::live::{self, Change, Health, Source, encode};
+use super::logs::LogsTab;
+use super::rollout::Rollout;
 use super::state::{app, href, t};
-use super::table::collection;
-use super::transport::{Call, lines_of};
+use super::terminal::TerminalTab;
 use crate::text::Text;
-
-/// Lines of a log that are kept.
-const LOG_LINES: usize = 100_000;
-/// Lines of a log in the document.
-const LOG_SHOWN: usize = 2_000;
-
-/// The path of an object.
-pub fn path_of(resource: &Resource, place: &Place) -> String {
-    format!("{}/{}", collection(resource, &place.namespace), encode(&place.name))
-}
 
 /// A value as field selectors take it.
 fn escaped(value: &str) -> String {
@@ -52,8 +46,9 @@ pub fn ObjectPage(resource: Arc<Resource>, place: Place) -> impl IntoView {
     let gone = RwSignal::new(false);
     let health = RwSignal::new(Health::Loading);
     let source = Source {
-        path: collection(&resource, &place.namespace),
+        path: resource.path(&place.namespace, ""),
         fields: format!("metadata.name={}", escaped(&place.name)),
+        ..Source::default()
     };
     Effect::new(move || {
         if app.epoch.get() == 0 {
@@ -72,9 +67,14 @@ pub fn ObjectPage(resource: Arc<Resource>, place: Place) -> impl IntoView {
         });
     });
     let is_pod = resource.group.is_empty() && resource.plural == "pods";
+    let rolls = resource.group == "apps" && matches!(&*resource.plural, "deployments" | "statefulsets" | "daemonsets");
+    let has_logs = is_pod
+        || rolls
+        || matches!(
+            &*resource.qualified_name(),
+            "jobs.batch" | "replicasets.apps" | "services"
+        );
     let scales = resource.subresource("scale").is_some();
-    let restarts =
-        resource.group == "apps" && matches!(&*resource.plural, "deployments" | "statefulsets" | "daemonsets");
     let tab = Memo::new(move |_| app.locator.with(|locator| locator.tab.clone()));
     let here = href(&Locator::object(
         &resource.qualified_name(),
@@ -87,7 +87,9 @@ pub fn ObjectPage(resource: Arc<Resource>, place: Place) -> impl IntoView {
         ("edit", Text::Edit),
         ("related", Text::Related),
     ];
-    let tabs = tabs.into_iter().chain(is_pod.then_some(("logs", Text::Logs)));
+    let tabs = tabs.into_iter().chain(rolls.then_some(("rollout", Text::Rollout)));
+    let tabs = tabs.chain(has_logs.then_some(("logs", Text::Logs)));
+    let tabs = tabs.chain(is_pod.then_some(("shell", Text::Terminal)));
     let tabs: Vec<_> = tabs
         .map(|(name, label)| {
             let link = match name {
@@ -106,31 +108,45 @@ pub fn ObjectPage(resource: Arc<Resource>, place: Place) -> impl IntoView {
         ..Locator::table(&resource.qualified_name())
     });
     let up = back.clone();
+    let scaled = (resource.clone(), place.clone());
     let keys = window_event_listener(leptos::ev::keydown, move |event| {
-        if super::frame::typing(&event) || event.ctrl_key() || event.meta_key() {
+        if super::frame::busy(app, &event) {
             return;
         }
-        let to = match &*event.key() {
-            "Escape" if app.dialog.with_untracked(Option::is_none) => {
+        let to = match key(&event) {
+            Some(Key::Back) => {
                 if let Ok(locator) = up.trim_start_matches("/dashboard/").parse() {
                     app.go(locator);
                 }
                 return;
             }
-            "d" => "",
-            "y" => "yaml",
-            "e" => "edit",
-            "l" if is_pod => "logs",
+            Some(Key::Open) => "",
+            Some(Key::Yaml) => "yaml",
+            Some(Key::Edit) => "edit",
+            Some(Key::Logs) if has_logs => "logs",
+            Some(Key::Shell) if is_pod => "shell",
+            Some(Key::Shell) if scales => {
+                let (resource, place) = scaled.clone();
+                act::open(app, Deed::Scale, resource, vec![place]);
+                return event.prevent_default();
+            }
             _ => return,
         };
         event.prevent_default();
         app.adjust(|locator| to.clone_into(&mut locator.tab));
     });
     on_cleanup(move || keys.remove());
-    let (deleted, scaled, restarted) = (resource.clone(), resource.clone(), resource.clone());
-    let (delete_place, scale_place, restart_place) = (place.clone(), place.clone(), place.clone());
+    let namespace = place.namespace.clone();
+    let only = StoredValue::new(vec![place.clone()]);
+    let actions = act::buttons(app, &resource, Signal::stored(namespace), move || only.get_value());
     let kind = resource.kind.clone().into_owned();
     let stored = StoredValue::new((resource, place));
+    // A change of the object is not a new page: what is typed, read and run there stays.
+    let shows = Memo::new(move |_| match (health.get(), object.with(Option::is_some)) {
+        (_, true) => (Health::Live, true),
+        (Health::Lost(_), false) => (Health::Live, false),
+        (health, false) => (health, false),
+    });
     view! {
         <section class="page scroll" aria-labelledby="title">
             <div class="toolbar">
@@ -141,19 +157,12 @@ pub fn ObjectPage(resource: Arc<Resource>, place: Place) -> impl IntoView {
                     _ => ().into_any(),
                 }}
                 <span class="gap"></span>
-                {scales.then(|| view! { <button on:click=move |_| {
-                    let now = object.with_untracked(|o| o.as_ref().map_or(0, |o| mizzen_api::view::int(o, "/spec/replicas")));
-                    app.dialog.set(Some(Dialog::Scale(scaled.clone(), scale_place.clone(), now)));
-                }>{t(Text::Scale)}</button> })}
-                {restarts.then(|| view! { <button on:click=move |_|
-                    app.dialog.set(Some(Dialog::Restart(restarted.clone(), restart_place.clone())))>{t(Text::Restart)}</button> })}
-                <button class="danger" on:click=move |_|
-                    app.dialog.set(Some(Dialog::Delete(deleted.clone(), vec![delete_place.clone()])))>{t(Text::Delete)}</button>
+                {actions}
             </div>
             <nav class="tabs" aria-label=t(Text::Describe)>{tabs}</nav>
             {move || gone.get().then(|| view! { <p class="wrong" role="alert">{t(Text::Gone)}</p> })}
-            {move || match (health.get(), object.with(Option::is_some)) {
-                (Health::Forbidden(message) | Health::Refused(message), _) =>
+            {move || match shows.get() {
+                (Health::Forbidden(message) | Health::Refused(message), false) =>
                     view! { <div class="empty" role="alert"><h2>{t(Text::Forbidden)}</h2><p>{message}</p></div> }.into_any(),
                 (Health::Loading, false) => view! { <div class="empty" role="status">{t(Text::Loading)}</div> }.into_any(),
                 (_, false) => view! { <div class="empty" role="alert">{t(Text::Gone)}</div> }.into_any(),
@@ -163,7 +172,9 @@ pub fn ObjectPage(resource: Arc<Resource>, place: Place) -> impl IntoView {
                         "yaml" => view! { <pre class="text" tabindex="0">{move || object.with(|o| o.as_ref().map(yaml::to_string))}</pre> }.into_any(),
                         "edit" => view! { <Editor resource place /> }.into_any(),
                         "related" => view! { <RelatedObjects object place /> }.into_any(),
-                        "logs" => view! { <Logs object place /> }.into_any(),
+                        "rollout" if rolls => view! { <Rollout resource object place /> }.into_any(),
+                        "logs" if has_logs => view! { <LogsTab object place /> }.into_any(),
+                        "shell" if is_pod => view! { <TerminalTab object place /> }.into_any(),
                         _ => view! { <Description resource object /> }.into_any(),
                     }
                 }
@@ -187,7 +198,7 @@ fn Description(resource: Arc<Resource>, object: RwSignal<Option<Value>>) -> impl
                 let Some(kind) = builtin().resolve(need.resource) else {
                     continue;
                 };
-                let path = collection(kind, if kind.namespaced() { &need.namespace } else { "" });
+                let path = kind.path(if kind.namespaced() { &need.namespace } else { "" }, "");
                 let path = format!(
                     "{path}?labelSelector={}&fieldSelector={}",
                     encode(&need.labels),
@@ -278,116 +289,4 @@ fn RelatedObjects(object: RwSignal<Option<Value>>, place: Place) -> impl IntoVie
         });
         view! { {group(Text::Owners, owners)}{group(Text::Uses, uses)}{pods} }.into_any()
     }
-}
-
-/// The log of a container, as it is written.
-#[component]
-fn Logs(object: RwSignal<Option<Value>>, place: Place) -> impl IntoView {
-    let app = app();
-    let names = Memo::new(move |_| {
-        object.with(|object| {
-            let all = |path| object.iter().flat_map(move |o| list(o, path));
-            let names = all("/spec/containers").chain(all("/spec/initContainers"));
-            names
-                .map(|container| text(container, "/name").to_owned())
-                .collect::<Vec<_>>()
-        })
-    });
-    let container = RwSignal::new(names.with_untracked(|names| names.first().cloned().unwrap_or_default()));
-    let lines = RwSignal::new(std::collections::VecDeque::<String>::new());
-    let wrong = RwSignal::new(None::<String>);
-    let search = RwSignal::new(String::new());
-    let pod = format!("/api/v1/namespaces/{}/pods/{}", place.namespace, encode(&place.name));
-    Effect::new(move || {
-        let (container, epoch) = (container.get(), app.epoch.get());
-        if epoch == 0 {
-            return;
-        }
-        lines.set(std::collections::VecDeque::new());
-        wrong.set(None);
-        let abort = web_sys::AbortController::new().ok();
-        let signal = abort.as_ref().map(web_sys::AbortController::signal);
-        let abort = StoredValue::new_local(abort);
-        on_cleanup(move || {
-            abort.with_value(|abort| {
-                if let Some(abort) = abort {
-                    abort.abort();
-                }
-            });
-        });
-        let path = format!(
-            "{pod}/log?follow=true&tailLines={LOG_SHOWN}&container={}",
-            encode(&container)
-        );
-        spawn_local(async move {
-            let call = Call {
-                signal: signal.as_ref(),
-                ..Call::get(&path)
-            };
-            let read = async {
-                let response = call.send().await?;
-                lines_of(&response, |line| {
-                    let _ = lines.try_update(|lines| {
-                        lines.push_back(line.to_owned());
-                        if lines.len() > LOG_LINES {
-                            lines.pop_front();
-                        }
-                    });
-                })
-                .await
-            };
-            if let Err(failure) = read.await
-                && failure.code().is_some()
-            {
-                app.heed(&failure);
-                let _ = wrong.try_set(Some(failure.to_string()));
-            }
-        });
-    });
-    let shown = move || {
-        let wanted = search.get();
-        lines.with(|lines| {
-            let mut found: Vec<_> = lines
-                .iter()
-                .rev()
-                .filter(|line| line.contains(&wanted))
-                .take(LOG_SHOWN)
-                .collect();
-            found.reverse();
-            found
-                .iter()
-                .flat_map(|line| [plain(line), "\n".to_owned()])
-                .collect::<String>()
-        })
-    };
-    view! {
-        <div class="toolbar">
-            <label>{t(Text::Container)}" "<select on:change=move |event| container.set(event_target_value(&event))>
-                {move || names.get().into_iter().map(|name| view! { <option value=name.clone()>{name.clone()}</option> }).collect::<Vec<_>>()}
-            </select></label>
-            <input type="search" aria-label=t(Text::Search) placeholder=t(Text::Search) on:input=move |event| search.set(event_target_value(&event)) />
-            <span class="count">{move || lines.with(std::collections::VecDeque::len)}" "{t(Text::Rows)}</span>
-        </div>
-        <p class="wrong" role="alert">{move || wrong.get()}</p>
-        <pre class="text log" tabindex="0">{shown}</pre>
-    }
-    .into_any()
-}
-
-/// A line without what would command a terminal.
-fn plain(line: &str) -> String {
-    let mut out = String::with_capacity(line.len());
-    let mut rest = line.chars().peekable();
-    while let Some(c) = rest.next() {
-        match c {
-            '\u{1b}' if rest.peek() == Some(&'[') => {
-                rest.next();
-                while rest.next().is_some_and(|c| !('@'..='~').contains(&c)) {}
-            }
-            '\t' => out.push(c),
-            c if c.is_control() => {}
-            c => out.push(c),
-        }
-    }
-    out
 }

@@ -4,26 +4,17 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use leptos::prelude::*;
-use mizzen_api::console::locator::Locator;
+use mizzen_api::console::locator::{Locator, Place};
 use mizzen_api::console::rows::Row;
-use mizzen_api::resource::builtin;
-use mizzen_api::table::Severity;
-use mizzen_api::view::text;
-use serde_json::Value;
+use mizzen_api::console::summary::{self, OVERVIEW, Usage};
+use mizzen_api::resource::{Resource, builtin};
+use mizzen_api::view::{self, text};
+use serde_json::{Value, json};
 
 use super::live::{self, Change, Health, Source};
 use super::state::{app, href, t};
-use super::table::collection;
 use crate::text::Text;
 
-const KINDS: &[&str] = &[
-    "nodes",
-    "pods",
-    "deployments.apps",
-    "statefulsets.apps",
-    "daemonsets.apps",
-    "jobs.batch",
-];
 /// Warnings that are kept.
 const WARNINGS: usize = 100;
 
@@ -33,7 +24,8 @@ pub fn Overview() -> impl IntoView {
     view! {
         <section class="page scroll" aria-labelledby="title">
             <div class="toolbar"><h1 id="title">{t(Text::Overview)}</h1></div>
-            <div class="tiles">{KINDS.iter().map(|name| view! { <Tile name=*name /> }).collect::<Vec<_>>()}</div>
+            <Capacity />
+            <div class="tiles">{OVERVIEW.iter().map(|name| view! { <Tile name=*name /> }).collect::<Vec<_>>()}</div>
             <h2>{t(Text::Warnings)}</h2>
             <Warnings />
         </section>
@@ -41,53 +33,122 @@ pub fn Overview() -> impl IntoView {
     .into_any()
 }
 
-/// How many objects of a kind are well.
-#[component]
-fn Tile(name: &'static str) -> impl IntoView {
+/// Follows all objects of a kind; what is kept of each is made by `keep`.
+fn gather<T: Send + Sync + 'static>(
+    name: &str,
+    health: RwSignal<Health>,
+    keep: impl Fn(&Resource, &Value) -> T + Copy + 'static,
+) -> RwSignal<BTreeMap<Place, T>> {
     let app = app();
-    let Some(resource) = builtin().resolve(name).cloned() else {
-        return ().into_any();
-    };
-    let worst = RwSignal::new(BTreeMap::<(String, String), Severity>::new());
-    let health = RwSignal::new(Health::Loading);
-    let path = collection(&resource, "");
-    let watched = resource.clone();
+    let all = RwSignal::new(BTreeMap::new());
+    let resource = builtin().resolve(name).cloned();
     Effect::new(move || {
-        if app.epoch.get() == 0 {
+        let (Some(resource), true) = (resource.clone(), app.epoch.get() > 0) else {
             return;
-        }
-        let watched = watched.clone();
+        };
         let source = Source {
-            path: path.clone(),
-            fields: String::new(),
+            path: resource.path("", ""),
+            ..Source::default()
         };
         live::follow(app, source, health, move |change| {
-            let _ = worst.try_update(|worst| match change {
+            let _ = all.try_update(|all| match change {
                 Change::Put(objects) => {
                     for object in &objects {
-                        let row = Row::new(&watched, object, Timestamp::now());
-                        worst.insert((row.namespace.to_string(), row.name.to_string()), row.severity());
+                        let place = Place::new(view::namespace(object), view::name(object));
+                        all.insert(place, keep(&resource, object));
                     }
                 }
-                Change::Remove(namespace, name) => {
-                    worst.remove(&(namespace, name));
-                }
+                Change::Remove(namespace, name) => drop(all.remove(&Place::new(&namespace, &name))),
             });
         });
     });
-    let bad = move || worst.with(|all| all.values().filter(|s| **s >= Severity::Warning).count());
-    let all = move || worst.with(BTreeMap::len);
+    all
+}
+
+/// What of a node or a Pod says how much it has or takes.
+fn amounts(_: &Resource, object: &Value) -> Value {
+    let mut small = json!({"status": {"phase": object["status"]["phase"], "allocatable": object["status"]["allocatable"]},
+        "spec": {"nodeName": object["spec"]["nodeName"], "overhead": object["spec"]["overhead"]}});
+    for field in ["containers", "initContainers"] {
+        let one = |c: &Value| json!({"resources": c["resources"], "restartPolicy": c["restartPolicy"]});
+        let containers = view::list(object, &format!("/spec/{field}")).iter().map(one);
+        small["spec"][field] = containers.collect();
+    }
+    small
+}
+
+/// What the nodes have, and how much of it Pods ask for.
+#[component]
+fn Capacity() -> impl IntoView {
+    let health = RwSignal::new(Health::Loading);
+    let nodes = gather("nodes", health, amounts);
+    let pods = gather("pods", RwSignal::new(Health::Loading), amounts);
+    let usage = Memo::new(move |_| {
+        nodes.with(|nodes| pods.with(|pods| summary::usage(nodes.values(), pods.values(), std::iter::empty())))
+    });
+    let bar = move |name: &'static str, label: Text, share: fn(&Usage) -> f64, words: fn(&Usage) -> String| {
+        let percent = move || usage.with(share).round();
+        view! {
+            <div class="tile" data-use=name class:sev-failure=move || { percent() > 90.0 }>
+                <strong>{t(label)}</strong>
+                <span class="number">{percent}" %"</span>
+                <span class="bar" aria-hidden="true"><span style:width=move || format!("{}%", percent().min(100.0))></span></span>
+                <span>{move || usage.with(words)}</span>
+            </div>
+        }
+        .into_any()
+    };
+    move || {
+        let known = health.get() == Health::Live && nodes.with(|nodes| !nodes.is_empty());
+        known.then(|| {
+            view! {
+                <div class="tiles">
+                    {bar("cpu", Text::CpuRequested, |u| u.cpu.percent(u.cpu.requested), |u| format!("{} / {}", u.cpu.requested, u.cpu.capacity))}
+                    {bar("memory", Text::MemoryRequested, |u| u.memory.percent(u.memory.requested), |u| format!("{} / {}", u.memory.requested, u.memory.capacity))}
+                    {bar("pods", Text::Pods, |u| 100.0 * u.pods as f64 / u.pods_allowed.max(1) as f64, |u| format!("{} / {}", u.pods, u.pods_allowed))}
+                </div>
+            }
+        })
+    }
+}
+
+/// How the objects of a kind fare.
+#[component]
+fn Tile(name: &'static str) -> impl IntoView {
+    let health = RwSignal::new(Health::Loading);
+    let all = gather(name, health, |resource, object| {
+        Row::new(resource, object, Timestamp::now()).severity()
+    });
+    let fares = Memo::new(move |_| {
+        all.with(|all| {
+            let mut fares = summary::Health::default();
+            all.values().for_each(|severity| fares.change(None, Some(*severity)));
+            fares
+        })
+    });
     let link = href(&Locator::table(name));
+    let short = name.split('.').next().unwrap_or(name);
+    let bad = move || fares.with(|f| f.warning + f.failed);
+    let parts = move || {
+        let f = fares.get();
+        let part = |count: usize, sign: &'static str, label: Text| {
+            (count > 0).then(|| view! { <span>{format!("{sign} {count} ")}{t(label)}" "</span> })
+        };
+        view! {
+            {part(f.ok, "✔", Text::Healthy)}{part(f.progressing, "◌", Text::Underway)}
+            {part(f.warning, "▲", Text::Suspicious)}{part(f.failed, "✖", Text::Troubled)}
+        }
+    };
     view! {
         <a class="tile" href=link class:sev-failure=move || { bad() > 0 }>
-            <strong>{resource.plural.clone().into_owned()}</strong>
+            <strong>{short}</strong>
             {move || match health.get() {
                 Health::Forbidden(_) => view! { <span>{t(Text::Forbidden)}</span> }.into_any(),
                 Health::Loading => view! { <span>{t(Text::Loading)}</span> }.into_any(),
                 _ => view! {
-                    <span class="number">{all}</span>
-                    <span class="bar" aria-hidden="true"><span style:width=move || format!("{}%", 100 * (all() - bad().min(all())) / all().max(1))></span></span>
-                    <span>{move || all() - bad().min(all())}" "{t(Text::Healthy)}{move || (bad() > 0).then(|| view! { ", ✖ "{bad}" "{t(Text::Troubled)} })}</span>
+                    <span class="number">{move || fares.with(summary::Health::total)}</span>
+                    <span class="bar" aria-hidden="true"><span style:width=move || format!("{}%", 100 * fares.with(|f| f.ok) / fares.with(summary::Health::total).max(1))></span></span>
+                    <span>{parts}</span>
                 }.into_any(),
             }}
         </a>
@@ -107,6 +168,7 @@ fn Warnings() -> impl IntoView {
         let source = Source {
             path: "/api/v1/events".to_owned(),
             fields: "type=Warning".to_owned(),
+            ..Source::default()
         };
         live::follow(app, source, health, move |change| {
             let _ = events.try_update(|events| match change {

@@ -1,15 +1,19 @@
 //! What all parts of the application share.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use leptos::prelude::*;
 use mizzen_api::console::locator::Locator;
+use mizzen_api::console::rights::Rights;
+use mizzen_api::resource::discovered::{AGGREGATED, aggregated};
 use mizzen_api::resource::{Registry, Resource, builtin};
 use wasm_bindgen::prelude::Closure;
 use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::spawn_local;
 
+use super::live::{self, Change, Health, Source};
 use super::transport::{Call, Failure};
 use crate::text::{Language, Text};
 
@@ -20,8 +24,19 @@ pub struct Notice {
     pub at: i64,
     /// What.
     pub text: String,
-    /// Whether it worked, or what was wrong.
-    pub result: Result<(), String>,
+    /// How it went.
+    pub outcome: Outcome,
+}
+
+/// How something that was done went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// So many requests of so many are done.
+    Running(usize, usize),
+    /// It worked.
+    Done,
+    /// What was wrong.
+    Failed(String),
 }
 
 /// How colours are chosen.
@@ -50,6 +65,9 @@ pub struct App {
     pub registry: RwSignal<Arc<Registry>>,
     /// Namespaces that this user knows of.
     pub namespaces: RwSignal<Vec<String>>,
+    /// What one may do, by namespace; asked for when it is needed.
+    rights: RwSignal<BTreeMap<String, Rights>>,
+    asked: StoredValue<BTreeSet<String>>,
     /// The dialog that is open.
     pub dialog: RwSignal<Option<super::change::Dialog>>,
 }
@@ -110,10 +128,13 @@ impl App {
             notices: RwSignal::new(Vec::new()),
             registry: RwSignal::new(Arc::new(builtin().clone())),
             namespaces: RwSignal::new(Vec::new()),
+            rights: RwSignal::new(BTreeMap::new()),
+            asked: StoredValue::new(BTreeSet::new()),
             dialog: RwSignal::new(None),
         };
         app.follow_history();
         app.remember();
+        app.follow_definitions();
         set_interval(
             move || {
                 if !document().hidden() {
@@ -146,6 +167,8 @@ impl App {
                 let name = answer["status"]["userInfo"]["username"].as_str().unwrap_or_default();
                 self.user.set(Some(name.to_owned()));
                 self.asks.set(false);
+                self.asked.update_value(BTreeSet::clear);
+                self.rights.update(BTreeMap::clear);
                 self.epoch.update(|epoch| *epoch += 1);
                 self.learn().await;
             }
@@ -170,11 +193,10 @@ impl App {
         }
     }
 
-    /// The kind that is shown.
-    pub fn resource(self) -> Option<Arc<Resource>> {
-        let name = self.locator.with(|locator| locator.resource.clone());
+    /// The kind of a name.
+    pub fn resource(self, name: &str) -> Option<Arc<Resource>> {
         self.registry
-            .with(|registry| mizzen_api::console::command::resource(registry, &name).cloned())
+            .with(|registry| mizzen_api::console::command::resource(registry, name).cloned())
     }
 
     /// Shows something else; the browser's back button comes back here.
@@ -234,9 +256,104 @@ impl App {
         });
     }
 
-    /// Adds to the history of what was done.
-    pub fn note(self, text: String, result: Result<(), String>) {
-        let at = Timestamp::now().as_second();
-        self.notices.update(|notices| notices.push(Notice { at, text, result }));
+    /// What one may do in a namespace; nothing while that is not known.
+    pub fn rights(self, namespace: &str) -> Option<Rights> {
+        let wanted = if namespace.is_empty() { "default" } else { namespace };
+        if self.epoch.get() > 0 && self.asked.try_update_value(|asked| asked.insert(wanted.to_owned())) == Some(true) {
+            let wanted = wanted.to_owned();
+            spawn_local(async move {
+                let review = serde_json::json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview",
+                    "spec": {"namespace": wanted}});
+                let path = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
+                if let Ok(answer) = Call::with("POST", path, &review.to_string()).json().await {
+                    self.rights
+                        .update(|rights| drop(rights.insert(wanted, Rights::read(&answer))));
+                }
+            });
+        }
+        self.rights.with(|rights| rights.get(wanted).cloned())
+    }
+
+    /// Reads what the server serves, now and whenever a definition comes or goes.
+    fn follow_definitions(self) {
+        Effect::new(move || {
+            if self.epoch.get() == 0 {
+                return;
+            }
+            let waiting = StoredValue::new(false);
+            let discover = move || {
+                if waiting.try_update_value(|waiting| std::mem::replace(waiting, true)) != Some(false) {
+                    return;
+                }
+                spawn_local(async move {
+                    // They come in groups, and are served a moment later.
+                    live::sleep(std::time::Duration::from_millis(300)).await;
+                    let _ = waiting.try_set_value(false);
+                    self.discover().await;
+                });
+            };
+            let source = Source {
+                path: "/apis/apiextensions.k8s.io/v1/customresourcedefinitions".to_owned(),
+                metadata_only: true,
+                ..Source::default()
+            };
+            discover();
+            live::follow(
+                self,
+                source,
+                RwSignal::new(Health::Loading),
+                move |change| match change {
+                    Change::Put(objects) if objects.is_empty() => {}
+                    _ => discover(),
+                },
+            );
+        });
+    }
+
+    async fn discover(self) {
+        let mut rows = Vec::new();
+        for path in ["/api", "/apis"] {
+            let call = Call {
+                accept: AGGREGATED,
+                ..Call::get(path)
+            };
+            match call.json().await {
+                Ok(answer) => aggregated(&answer, &mut rows),
+                Err(_) => return,
+            }
+        }
+        if !rows.is_empty() {
+            self.registry.set(Arc::new(Registry::new(rows)));
+        }
+    }
+
+    /// Adds to the history of what is done; gives its place there.
+    pub fn note(self, text: String, requests: usize) -> usize {
+        let (at, outcome) = (Timestamp::now().as_second(), Outcome::Running(0, requests));
+        self.notices
+            .update(|notices| notices.push(Notice { at, text, outcome }));
+        self.notices.with_untracked(Vec::len) - 1
+    }
+
+    /// So many requests are done.
+    pub fn progress(self, id: usize, done: usize) {
+        self.notices.update(|notices| {
+            if let Some(Notice {
+                outcome: Outcome::Running(so_far, _),
+                ..
+            }) = notices.get_mut(id)
+            {
+                *so_far = done;
+            }
+        });
+    }
+
+    /// Something is over.
+    pub fn settle(self, id: usize, result: Result<(), String>) {
+        self.notices.update(|notices| {
+            if let Some(notice) = notices.get_mut(id) {
+                notice.outcome = result.map_or_else(Outcome::Failed, |()| Outcome::Done);
+            }
+        });
     }
 }

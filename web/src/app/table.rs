@@ -6,12 +6,15 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use leptos::html;
 use leptos::prelude::*;
+use mizzen_api::console::action::Deed;
 use mizzen_api::console::filter::Filter;
 use mizzen_api::console::locator::{Locator, Place};
 use mizzen_api::console::rows::{Index, Keep, Order, Row, RowId, Sort};
 use mizzen_api::resource::Resource;
 use mizzen_api::table::{Severity, columns};
 
+use super::act;
+use super::keys::{Key, key};
 use super::live::{self, Change, Health, Source};
 use super::state::{App, app, href, t};
 use crate::text::Text;
@@ -40,18 +43,6 @@ struct Table {
     scroll: RwSignal<f64>,
     height: RwSignal<f64>,
     body: NodeRef<html::Div>,
-}
-
-/// The path of a collection.
-pub fn collection(resource: &Resource, namespace: &str) -> String {
-    let root = match &*resource.group {
-        "" => format!("/api/{}", resource.version),
-        group => format!("/apis/{group}/{}", resource.version),
-    };
-    match namespace {
-        "" => format!("{root}/{}", resource.plural),
-        namespace => format!("{root}/namespaces/{namespace}/{}", resource.plural),
-    }
 }
 
 /// The table of a kind.
@@ -90,8 +81,7 @@ pub fn TablePage(resource: Arc<Resource>) -> impl IntoView {
     view! {
         <section class="page" aria-labelledby="title">
             <Toolbar table wrong />
-            <Head table />
-            <Body table />
+            <Grid table />
         </section>
     }
     .into_any()
@@ -121,8 +111,8 @@ impl Table {
             self.health.set(Health::Loading);
             for place in places {
                 let source = Source {
-                    path: collection(&resource, &place),
-                    fields: String::new(),
+                    path: resource.path(&place, ""),
+                    ..Source::default()
                 };
                 let resource = resource.clone();
                 live::follow(self.app, source, self.health, move |change| {
@@ -272,16 +262,6 @@ impl Table {
         }
     }
 
-    fn delete(self) {
-        let places = self.chosen();
-        if !places.is_empty() {
-            let resource = self.resource.get_value();
-            self.app
-                .dialog
-                .set(Some(super::change::Dialog::Delete(resource, places)));
-        }
-    }
-
     fn move_to(self, step: impl Fn(usize, usize) -> usize) {
         let found = self.index.with_value(|index| {
             let last = index.shown().len().checked_sub(1)?;
@@ -302,10 +282,7 @@ impl Table {
     }
 
     fn key(self, event: &web_sys::KeyboardEvent) {
-        if super::frame::typing(event) || event.ctrl_key() || event.meta_key() || event.alt_key() {
-            return;
-        }
-        if self.app.dialog.with_untracked(Option::is_some) || self.app.asks.get_untracked() {
+        if super::frame::busy(self.app, event) {
             return;
         }
         let page = (self.height.get_untracked() / ROW_PX) as usize;
@@ -317,25 +294,33 @@ impl Table {
                 self.app.go(locator);
             }
         };
-        match &*event.key() {
-            "j" | "ArrowDown" => self.move_to(|at, _| at + 1),
-            "k" | "ArrowUp" => self.move_to(|at, _| at.saturating_sub(1)),
-            "g" | "Home" => self.move_to(|_, _| 0),
-            "G" | "End" => self.move_to(|_, last| last),
-            "PageDown" => self.move_to(|at, _| at + page),
-            "PageUp" => self.move_to(|at, _| at.saturating_sub(page)),
-            "Enter" | "d" => open(""),
-            "y" => open("yaml"),
-            "e" => open("edit"),
-            "l" => open("logs"),
-            "w" => self.wide.update(|wide| *wide = !*wide),
-            "Delete" => self.delete(),
-            " " => {
+        match key(event) {
+            Some(Key::Down) => self.move_to(|at, _| at + 1),
+            Some(Key::Up) => self.move_to(|at, _| at.saturating_sub(1)),
+            Some(Key::Top) => self.move_to(|_, _| 0),
+            Some(Key::Bottom) => self.move_to(|_, last| last),
+            Some(Key::PageDown) => self.move_to(|at, _| at + page),
+            Some(Key::PageUp) => self.move_to(|at, _| at.saturating_sub(page)),
+            Some(Key::Open) => open(""),
+            Some(Key::Yaml) => open("yaml"),
+            Some(Key::Edit) => open("edit"),
+            Some(Key::Logs) => open("logs"),
+            Some(Key::Shell) => {
+                let resource = self.resource.get_value();
+                match resource.subresource("scale") {
+                    Some(_) => act::open(self.app, Deed::Scale, resource, self.chosen()),
+                    None => open("shell"),
+                }
+            }
+            Some(Key::Wide) => self.wide.update(|wide| *wide = !*wide),
+            Some(Key::Faults) => self.faults.update(|faults| *faults = !*faults),
+            Some(Key::Delete) => act::open(self.app, Deed::Delete, self.resource.get_value(), self.chosen()),
+            Some(Key::Mark) => {
                 if let Some(id) = self.cursor.get_untracked() {
                     self.mark(id);
                 }
             }
-            "Escape" => {
+            Some(Key::Back) => {
                 self.marked.update(BTreeSet::clear);
                 self.app.adjust(|locator| locator.filter.clear());
             }
@@ -370,6 +355,12 @@ fn Toolbar(table: Table, wrong: RwSignal<Option<String>>) -> impl IntoView {
         _ => ().into_any(),
     };
     let chosen = move || table.marked.with(BTreeSet::len);
+    // Rights are asked where the first marked object is.
+    let namespace = Signal::derive(move || {
+        table
+            .marked
+            .with(|marked| marked.first().map(|place| place.namespace.clone()).unwrap_or_default())
+    });
     view! {
         <div class="toolbar">
             <h1 id="title">{title}</h1>
@@ -390,7 +381,7 @@ fn Toolbar(table: Table, wrong: RwSignal<Option<String>>) -> impl IntoView {
                 } />
             {move || (chosen() > 0).then(|| view! {
                 <span>{chosen}" "{t(Text::Marked)}</span>
-                <button class="danger" on:click=move |_| table.delete()>{t(Text::Delete)}</button>
+                {act::buttons(app, &table.resource.get_value(), namespace, move || table.chosen())}
             })}
         </div>
         <p class="wrong" role="alert">{move || wrong.get()}</p>
@@ -418,6 +409,23 @@ fn NamespacePicker() -> impl IntoView {
         <datalist id="namespace-names">
             <For each=move || app.namespaces.get() key=String::clone children=|name| view! { <option value=name></option> } />
         </datalist>
+    }
+    .into_any()
+}
+
+/// Heads and rows, and over them why there are none.
+#[component]
+fn Grid(table: Table) -> impl IntoView {
+    let total = Memo::new(move |_| {
+        table.changed.track();
+        table.index.with_value(|index| index.shown().len())
+    });
+    view! {
+        <div class="grid" role="table" aria-rowcount=move || (total.get() + 1).to_string() aria-labelledby="title">
+            <Head table />
+            <Body table total />
+        </div>
+        <Empty table total />
     }
     .into_any()
 }
@@ -452,7 +460,7 @@ fn Head(table: Table) -> impl IntoView {
     };
     view! {
         <div class="row head" role="row" style:grid-template-columns=move || table.template()>
-            <span role="columnheader"></span>
+            <span role="columnheader"><span class="unseen">{t(Text::KeyMark)}</span></span>
             {move || table.shows_namespace().then(|| cell("Namespace"))}
             {move || table.shown().into_iter().map(|at| cell(headings[at])).collect::<Vec<_>>()}
         </div>
@@ -461,11 +469,7 @@ fn Head(table: Table) -> impl IntoView {
 }
 
 #[component]
-fn Body(table: Table) -> impl IntoView {
-    let total = Memo::new(move |_| {
-        table.changed.track();
-        table.index.with_value(|index| index.shown().len())
-    });
+fn Body(table: Table, total: Memo<usize>) -> impl IntoView {
     let window = Memo::new(move |_| {
         let first = (table.scroll.get() / ROW_PX) as usize;
         let fits = (table.height.get() / ROW_PX) as usize + 1;
@@ -481,12 +485,10 @@ fn Body(table: Table) -> impl IntoView {
     });
     let template = Memo::new(move |_| table.template());
     view! {
-        <div class="body" class:old=move || matches!(table.health.get(), Health::Lost(_)) role="table" tabindex="0"
-            aria-rowcount=move || total.get().to_string() aria-labelledby="title" node_ref=table.body
+        <div class="body" class:old=move || matches!(table.health.get(), Health::Lost(_)) tabindex="0" node_ref=table.body
             on:scroll=move |_| if let Some(body) = table.body.get_untracked() {
                 table.scroll.set(f64::from(body.scroll_top()));
             }>
-            <Empty table total />
             <div class="rows" role="rowgroup" style:height=move || format!("{}px", total.get() as f64 * ROW_PX)>
                 <div class="window" role="presentation" style:transform=move || format!("translateY({}px)", window.get().0 as f64 * ROW_PX)>
                     <For each=move || visible.get() key=|id| *id children=move |id| view! { <Line table id template /> } />
@@ -612,7 +614,7 @@ fn Line(table: Table, id: RowId, template: Memo<String>) -> impl IntoView {
     let namespace = first.namespace.to_string();
     view! {
         <div class="row" role="row" class:cursor=move || table.cursor.get() == Some(id) class:marked=chosen_class
-            aria-rowindex=move || { table.changed.track(); table.index.with_value(|i| i.position(id)).map(|at| (at + 1).to_string()) }
+            aria-rowindex=move || { table.changed.track(); table.index.with_value(|i| i.position(id)).map(|at| (at + 2).to_string()) }
             style:grid-template-columns=move || template.get()
             on:click=move |_| table.cursor.set(Some(id))>
             <span role="cell" class="mark">

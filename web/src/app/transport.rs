@@ -49,6 +49,8 @@ pub struct Call<'a> {
     pub method: &'a str,
     /// Path and query.
     pub path: &'a str,
+    /// Media type of the answer; empty for JSON.
+    pub accept: &'a str,
     /// Media type of the body.
     pub content_type: &'a str,
     /// Body.
@@ -73,7 +75,7 @@ impl<'a> Call<'a> {
             path,
             content_type: "application/json",
             body: Some(body),
-            signal: None,
+            ..Self::default()
         }
     }
 
@@ -97,7 +99,14 @@ impl<'a> Call<'a> {
         init.set_method(if self.method.is_empty() { "GET" } else { self.method });
         let headers = Headers::new()?;
         headers.set("x-mizzen-dashboard", "1")?;
-        headers.set("accept", "application/json")?;
+        headers.set(
+            "accept",
+            if self.accept.is_empty() {
+                "application/json"
+            } else {
+                self.accept
+            },
+        )?;
         if !self.content_type.is_empty() {
             headers.set("content-type", self.content_type)?;
         }

@@ -2,7 +2,11 @@
 
 use std::ops::Range;
 
+#[cfg(not(target_arch = "wasm32"))]
 use regex::{Regex, RegexBuilder};
+// Has the same methods and syntax, but knows capitals of ASCII only.
+#[cfg(target_arch = "wasm32")]
+use regex_lite::{Regex, RegexBuilder};
 
 use super::FilterError;
 

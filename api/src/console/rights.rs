@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::action::{Action, Right};
+use crate::resource::Resource;
+
 /// What one may do in a namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rights {
@@ -27,6 +30,21 @@ pub struct Rule {
 }
 
 impl Rights {
+    /// The first right that an action needs and that is not there.
+    pub fn missing(&self, action: &Action, resource: &Resource) -> Option<Right> {
+        let mut rights = action.rights(resource).into_iter();
+        rights.find(|right| !self.has(right))
+    }
+
+    /// Whether a right is there.
+    pub fn has(&self, right: &Right) -> bool {
+        let resource = match right.subresource {
+            "" => right.resource.clone(),
+            subresource => format!("{}/{subresource}", right.resource),
+        };
+        self.allow(right.verb, &right.group, &resource)
+    }
+
     /// Reads the status of a SelfSubjectRulesReview.
     pub fn read(review: &Value) -> Self {
         let rules = review.pointer("/status/resourceRules").cloned().unwrap_or_default();
