@@ -3,17 +3,22 @@
 #
 #   sudo ./install.sh               a server that is also a node
 #   sudo ./install.sh --demo        and a demo application to try it with
+#   sudo MIZZEN_URL=https://SERVER:6443 MIZZEN_TOKEN=… ./install.sh
+#                                   a node of the cluster of that server
 #   sudo ./install.sh --help        everything else
 set -e
 set -o noglob 2>/dev/null || true
 
 usage() {
     cat <<'USAGE'
-Usage: install.sh [--demo] [--help] [server] [FLAGS OF `mizzen server` …]
+Usage: install.sh [--demo] [--help] [server | agent] [FLAGS OF `mizzen server` or `mizzen agent` …]
 
 Installs what the system lacks (containerd, runc, CNI plugins, nftables) through its package manager, builds
 mizzen from this checkout unless a binary is given, installs it, starts it, waits until the node is Ready and
 writes the kubeconfig. Running it again changes only what differs.
+
+With MIZZEN_URL the machine joins the cluster of that server as a node; the token for MIZZEN_TOKEN is in
+/var/lib/mizzen/server/node-token there, or comes from `mizzen token create`.
 
   --demo    also deploy the demo application and print how to reach it
   --help    this text
@@ -23,7 +28,10 @@ Environment:
   INSTALL_MIZZEN_SKIP_DOWNLOAD  true: install no packages and build nothing, use the binary in BIN_DIR
   INSTALL_MIZZEN_BIN_DIR        where the binary goes (/usr/local/bin)
   INSTALL_MIZZEN_EXEC           command and flags, as if given as arguments
-  INSTALL_MIZZEN_NAME           suffix for the service's name: mizzen-NAME
+  INSTALL_MIZZEN_NAME           suffix for the service's name: mizzen-NAME (agents: mizzen-agent)
+  MIZZEN_URL                    server to join, https://HOST:6443
+  MIZZEN_TOKEN, MIZZEN_TOKEN_FILE
+                                token to join with, or a file that holds it
   INSTALL_MIZZEN_SYSTEMD_DIR    where the unit goes (/etc/systemd/system)
   INSTALL_MIZZEN_SKIP_ENABLE    true: do not enable or start the service
   INSTALL_MIZZEN_SKIP_START     true: do not start the service
@@ -63,15 +71,28 @@ parse_arguments() {
         esac
     done
     case "$ARGUMENTS" in
-        " 'server'"*) ARGUMENTS=${ARGUMENTS#" 'server'"} ;;
-        " 'agent'"*) fatal "joining a cluster as an agent is not built yet" ;;
-        "" | " '-"*) ;;
+        " 'server'"*) COMMAND=server ARGUMENTS=${ARGUMENTS#" 'server'"} ;;
+        " 'agent'"*) COMMAND=agent ARGUMENTS=${ARGUMENTS#" 'agent'"} ;;
+        "" | " '-"*) if [ -n "$MIZZEN_URL" ]; then COMMAND=agent; else COMMAND=server; fi ;;
         *) fatal "unknown command:$ARGUMENTS; see install.sh --help" ;;
     esac
-    if [ -n "$MIZZEN_URL" ]; then
-        fatal "MIZZEN_URL is set, but joining a cluster as an agent is not built yet; unset it to install a server"
+    if [ "$COMMAND" = agent ]; then
+        case "$MIZZEN_URL$ARGUMENTS" in
+            https://* | *"'--server"* | *"'-s"*) ;;
+            "" | " "*) fatal "no server to join: set MIZZEN_URL=https://HOST:6443" ;;
+            *) fatal "MIZZEN_URL=$MIZZEN_URL: expected https://HOST:6443" ;;
+        esac
+        case "$MIZZEN_TOKEN$MIZZEN_TOKEN_FILE$ARGUMENTS" in
+            "" | " "*) case "$ARGUMENTS" in
+                *"'--token"* | *"'-t"*) ;;
+                *) fatal "no token to join with: set MIZZEN_TOKEN to what the server has in /var/lib/mizzen/server/node-token" ;;
+            esac ;;
+        esac
+        [ "$DEMO" = false ] || fatal "--demo is for servers"
+        NAME=mizzen-${INSTALL_MIZZEN_NAME:-agent}
+    else
+        NAME=mizzen${INSTALL_MIZZEN_NAME:+-$INSTALL_MIZZEN_NAME}
     fi
-    NAME=mizzen${INSTALL_MIZZEN_NAME:+-$INSTALL_MIZZEN_NAME}
     BIN_DIR=${INSTALL_MIZZEN_BIN_DIR:-/usr/local/bin}
     SYSTEMD_DIR=${INSTALL_MIZZEN_SYSTEMD_DIR:-/etc/systemd/system}
     BINARY=$BIN_DIR/mizzen
@@ -265,7 +286,7 @@ Restart=always
 RestartSec=2s
 ExecStartPre=-/sbin/modprobe br_netfilter
 ExecStartPre=-/sbin/modprobe overlay
-ExecStart=$BINARY server$(printf '%s' "$ARGUMENTS" | sed "s/'/\"/g")
+ExecStart=$BINARY $COMMAND$(printf '%s' "$ARGUMENTS" | sed "s/'/\"/g")
 UNIT
             ;;
         openrc)
@@ -274,7 +295,7 @@ UNIT
 description="Mizzen, a Kubernetes cluster"
 supervisor=supervise-daemon
 command="$BINARY"
-command_args="server$(printf '%s' "$ARGUMENTS" | sed 's/"/\\"/g')"
+command_args="$COMMAND$(printf '%s' "$ARGUMENTS" | sed 's/"/\\"/g')"
 output_log=$LOG_FILE
 error_log=$LOG_FILE
 respawn_delay=2
@@ -285,7 +306,7 @@ set +o allexport
 depend() { after network-online; want cgroups; }
 SCRIPT
             ;;
-        none) printf '%s\n' "$ARGUMENTS" | write_file "/etc/mizzen/$NAME.arguments" 600 ;;
+        none) printf '%s\n' "$COMMAND$ARGUMENTS" | write_file "/etc/mizzen/$NAME.arguments" 600 ;;
     esac
 }
 
@@ -315,7 +336,7 @@ start_service() {
         none)
             "$BINARY" supervise --name "$NAME" --stop >/dev/null 2>&1 || true
             # The supervisor leaves this shell's session; what the service may see comes from the environment.
-            eval "\"$BINARY\" supervise --name \"$NAME\" --log \"$LOG_FILE\" -- server $ARGUMENTS" ;;
+            eval "\"$BINARY\" supervise --name \"$NAME\" --log \"$LOG_FILE\" -- $COMMAND $ARGUMENTS" ;;
     esac || fatal "$NAME did not start: $(where_to_look)"
 }
 
@@ -326,8 +347,23 @@ where_to_look() {
     esac
 }
 
+wait_until_joined() {
+    directory=${MIZZEN_DATA_DIR:-/var/lib/mizzen}
+    case "$ARGUMENTS" in *"'--data-dir"* | *"'-d"*) return 0 ;; esac
+    info "waiting for the node to join"
+    tries=0
+    until [ -s "$directory/agent/serving-kubelet.pem" ]; do
+        tries=$((tries + 1))
+        [ $tries -lt 60 ] || fatal "the node has not joined: $(where_to_look)"
+        running || [ $tries -lt 10 ] || fatal "$NAME is not running: $(where_to_look)"
+        sleep 1
+    done
+    info "the node has joined $MIZZEN_URL"
+}
+
 wait_until_ready() {
     if [ "$INSTALL_MIZZEN_SKIP_ENABLE" = true ] || [ "$INSTALL_MIZZEN_SKIP_START" = true ]; then return 0; fi
+    if [ "$COMMAND" = agent ]; then wait_until_joined; return 0; fi
     case "$ARGUMENTS" in *disable-agent*) info "no agent here, so no node to wait for"; return 0 ;; esac
     info "waiting for the node to be Ready"
     tries=0
@@ -358,4 +394,8 @@ write_service
 start_service
 wait_until_ready
 demo
+if [ "$COMMAND" = agent ]; then
+    info "done: \`mizzen get nodes\` on a server shows this node; mizzen uninstall removes everything"
+    exit 0
+fi
 info "done: mizzen get nodes, mizzen get pods -A; mizzen uninstall removes everything"

@@ -30,6 +30,7 @@ mod rollout;
 mod scale;
 mod server;
 mod supervise;
+mod token;
 mod tui;
 mod uncordon;
 mod uninstall;
@@ -84,6 +85,7 @@ commands! {
     Tui => tui,
     Server => server,
     Agent => agent,
+    Token => token,
     Supervise => supervise,
     Demo => demo,
     Killall => killall,

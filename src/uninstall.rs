@@ -19,9 +19,9 @@ pub(crate) struct Args {
     /// Data directory of the instance
     #[arg(short, long, env = "MIZZEN_DATA_DIR", default_value = DEFAULT_DATA_DIR)]
     data_dir: PathBuf,
-    /// Name of its service
-    #[arg(long, default_value = "mizzen")]
-    name: String,
+    /// Names of its services
+    #[arg(long, value_delimiter = ',', default_values = ["mizzen", "mizzen-agent"])]
+    name: Vec<String>,
 }
 
 impl Args {
@@ -54,14 +54,14 @@ async fn killall(args: Args) -> Result<()> {
 
 /// Also removes the service, the configuration, all data and the program itself.
 async fn uninstall(args: Args) -> Result<()> {
-    let service_files = service_files(&args.name);
+    let service_files: Vec<_> = args.name.iter().flat_map(|name| service_files(name)).collect();
     let mut paths = service_files.clone();
     paths.extend(log_folders(&args.data_dir));
     paths.push(args.data_dir.clone());
     paths.push(Names::of(&args.data_dir).run);
     if args.data_dir == Path::new(DEFAULT_DATA_DIR) {
         paths.push("/etc/mizzen".into());
-        paths.push(format!("/var/log/{}.log", args.name).into());
+        paths.extend(args.name.iter().map(|name| format!("/var/log/{name}.log").into()));
         // The program goes last: until then it can be run again if something fails.
         paths.extend(std::env::current_exe().ok().filter(|path| installed(path)));
     }
@@ -84,7 +84,9 @@ async fn remove(args: &Args, scope: &Scope, service_files: &[PathBuf]) -> Result
     if !nix::unistd::Uid::effective().is_root() {
         anyhow::bail!("this needs root");
     }
-    stop_service(&args.name, !service_files.is_empty()).await?;
+    for name in &args.name {
+        stop_service(name, !service_files.is_empty()).await?;
+    }
     cleanup::execute(scope, &items, |item| println!("removed {item}")).await?;
     let log_root = Names::of(&scope.data_dir).pod_logs;
     if !scope.paths.is_empty() && std::fs::remove_dir(&log_root).is_ok() {

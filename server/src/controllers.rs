@@ -28,6 +28,7 @@ pub(crate) mod local_path;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
+mod node_password;
 mod node_taints;
 mod ownership;
 mod pod_control;
@@ -44,6 +45,7 @@ mod service_lb;
 mod stateful_set;
 mod taint_eviction;
 mod template;
+mod token_cleaner;
 mod ttl_after_finished;
 mod volume_binder;
 mod volume_protection;
@@ -274,6 +276,18 @@ pub const TABLE: &[Row] = &[
         component: "certificate-controller",
         workers: 1,
         build: certificates::build,
+    },
+    Row {
+        account: "certificate-controller",
+        component: "node-password-controller",
+        workers: 1,
+        build: node_password::build,
+    },
+    Row {
+        account: "token-cleaner",
+        component: "tokencleaner",
+        workers: 1,
+        build: token_cleaner::build,
     },
     Row {
         account: "endpoint-controller",

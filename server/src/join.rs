@@ -168,6 +168,17 @@ fn link(path: &Path, target: &str) -> Result<()> {
     symlink(target, path).with_context(|| format!("cannot link {}", path.display()))
 }
 
+/// A new bootstrap token.
+pub fn bootstrap_token() -> String {
+    const CHARACTERS: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+    let mut random = rand::rng();
+    let mut part = |length| -> String {
+        let one = |_| char::from(CHARACTERS[random.random_range(0..CHARACTERS.len())]);
+        (0..length).map(one).collect()
+    };
+    format!("{}.{}", part(6), part(16))
+}
+
 fn random() -> String {
     let bytes: [u8; 16] = rand::rng().random();
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

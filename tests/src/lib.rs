@@ -6,6 +6,7 @@
 
 pub mod browser;
 pub mod image;
+pub mod nodes;
 pub mod terminal;
 
 use std::fs::File;
@@ -84,6 +85,8 @@ pub struct Cluster {
     slot: Slot,
     dir: tempfile::TempDir,
     flags: Vec<String>,
+    /// The network namespace that the server and its clients are in, if not the machine's own.
+    namespace: Option<String>,
     server: Option<Child>,
 }
 
@@ -132,6 +135,7 @@ impl Cluster {
             slot: Slot::take(),
             dir,
             flags,
+            namespace: None,
             server: None,
         }
     }
@@ -179,7 +183,8 @@ impl Cluster {
             .open(self.log())
             .expect("a log file");
         let n = self.slot.number;
-        let server = Command::new(program())
+        let server = self
+            .command(program())
             .arg("server")
             .arg("--config=/nonexistent")
             .arg(format!("--data-dir={}", self.data_dir().display()))
@@ -208,6 +213,14 @@ impl Cluster {
         });
     }
 
+    /// A program where the server is.
+    fn command(&self, program: PathBuf) -> Command {
+        match &self.namespace {
+            Some(namespace) => nodes::within(namespace, program),
+            None => Command::new(program),
+        }
+    }
+
     /// Ends the server the hard way.
     pub fn kill(&mut self) {
         if let Some(mut server) = self.server.take() {
@@ -224,7 +237,7 @@ impl Cluster {
     /// A command of a client with this cluster's kubeconfig.
     pub fn client(&self, name: &str, arguments: &[&str]) -> Command {
         let program = if name == "mizzen" { program() } else { tool(name) };
-        let mut command = Command::new(program);
+        let mut command = self.command(program);
         command
             .args(arguments)
             .env("KUBECONFIG", self.kubeconfig())
@@ -285,7 +298,8 @@ impl Drop for Cluster {
             server.wait().ok();
         }
         let data_dir = format!("--data-dir={}", self.data_dir().display());
-        let output = Command::new(program())
+        let output = self
+            .command(program())
             .args(["killall", &data_dir])
             .output()
             .expect("killall runs");

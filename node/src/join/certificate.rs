@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, ensure};
@@ -113,6 +114,7 @@ pub(super) struct Certificate {
     path: PathBuf,
     wanted: Wanted,
     current: RwLock<Option<Arc<Issued>>>,
+    version: AtomicU64,
 }
 
 impl Certificate {
@@ -136,6 +138,7 @@ impl Certificate {
             path,
             wanted,
             current: RwLock::new(loaded.map(Arc::new)),
+            version: AtomicU64::new(0),
         })
     }
 
@@ -143,6 +146,11 @@ impl Certificate {
     pub fn is_usable(&self) -> bool {
         let current = self.current.read();
         current.as_ref().is_some_and(|issued| SystemTime::now() < issued.until)
+    }
+
+    /// Goes up with every renewal.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 
     /// Asks the cluster for one, with a new key.
@@ -160,6 +168,7 @@ impl Certificate {
         issued.from = SystemTime::now();
         files::write(&self.path, text.as_bytes(), files::PRIVATE)?;
         *self.current.write() = Some(Arc::new(issued));
+        self.version.fetch_add(1, Ordering::Release);
         Ok(())
     }
 

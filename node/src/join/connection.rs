@@ -13,6 +13,7 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use kube::client::Body;
+use parking_lot::Mutex;
 use rustls::ClientConfig;
 
 use super::balancer::Balancer;
@@ -58,13 +59,22 @@ pub(super) fn client(balancer: &Arc<Balancer>, ca_pem: &str, identity: Identity)
             None
         }
     };
-    let http = http(balancer, tls::client(ca_pem, own)?);
+    let (balancer, version) = (balancer.clone(), own.as_ref().map(|own| own.version()));
+    let tls = tls::client(ca_pem, own.clone())?;
+    let current = Mutex::new((http(&balancer, tls.clone()), version));
     let service = tower::service_fn(move |mut request: Request<Body>| {
         *request.uri_mut() = absolute(request.uri());
         for (name, value) in &headers {
             request.headers_mut().insert(name.clone(), value.clone());
         }
-        http.request(request)
+        let mut current = current.lock();
+        let version = own.as_ref().map(|own| own.version());
+        if current.1 != version {
+            // The server knows a connection by the certificate that it began with, and that one ends. What runs on
+            // the old connection goes on for as long as the server lets it.
+            *current = (http(&balancer, tls.clone()), version);
+        }
+        current.0.request(request)
     });
     Ok(kube::Client::new(service, "default"))
 }
@@ -97,6 +107,7 @@ fn http(
         > + Clone
         + Send
         + Sync
+        + use<>
         + 'static,
     >,
     Body,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -26,6 +27,8 @@ pub(super) fn client(ca_pem: &str, own: Option<Arc<Certificate>>) -> anyhow::Res
         Some(own) => config.with_client_cert_resolver(own),
         None => config.with_no_client_auth(),
     };
+    // A resumed session counts as opened with the certificate of the first one, which may have ended.
+    config.resumption = Resumption::disabled();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }

@@ -1,0 +1,234 @@
+//! Several nodes: joining, what is refused, what runs where, and what becomes of a node that is cut off.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::time::Duration;
+
+use mizzen_tests::image::IMAGE;
+use mizzen_tests::nodes::{Bed, LOSS, SERVER};
+use mizzen_tests::{Cluster, can_run_containers, condition, fail, pause, succeed, tail};
+use serde_json::Value;
+
+/// The words for which somebody looks.
+#[track_caller]
+fn refused(command: &mut Command, expect: &[&str]) {
+    let said = fail(command);
+    for words in expect {
+        assert!(said.contains(words), "{words:?} is not in {said:?}");
+    }
+}
+
+/// Nodes that Pods with a label run on, each with the Pod's uid.
+fn placed(cluster: &Cluster, label: &str) -> Vec<(String, String)> {
+    let pods = cluster.get(&format!("pods -l {label}")).unwrap_or_default();
+    let running = pods["items"].as_array().cloned().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    running
+        .iter()
+        .filter(|pod| condition(pod, "Ready"))
+        .map(|pod| (text(&pod["spec"]["nodeName"]), text(&pod["metadata"]["uid"])))
+        .collect()
+}
+
+fn nodes(cluster: &Cluster, label: &str) -> BTreeSet<String> {
+    placed(cluster, label).into_iter().map(|(node, _)| node).collect()
+}
+
+#[test]
+fn a_machine_joins_with_a_token_and_only_as_itself() {
+    if !can_run_containers() {
+        return;
+    }
+    let mut bed = Bed::start(&[], &["one"]);
+    let token = bed.token();
+    let (hash, _) = token.split_once("::").expect("a whole token");
+
+    refused(&mut bed.agent("two"), &["has not joined yet, and no token is given"]);
+    refused(
+        bed.agent("two").args(["--token", &format!("{hash}::node:wrong")]),
+        &["the token is wrong or has expired", "mizzen token create"],
+    );
+    refused(
+        bed.agent("two").args(["--token", "K10abc::node:wrong"]),
+        &["the token is malformed"],
+    );
+    refused(
+        bed.agent("two")
+            .args(["--token", &format!("K10{}::node:wrong", "0".repeat(64))]),
+        &["token CA hash does not match", "another cluster's"],
+    );
+    for taken in ["one", SERVER] {
+        refused(
+            bed.agent("two").args(["--token", &token, "--node-name", taken]),
+            &["node password rejected", "--with-node-id"],
+        );
+    }
+
+    // Tokens of an administrator's making.
+    let short = succeed(&mut bed.cluster.client("mizzen", &["token", "create", "--ttl=1s"]));
+    assert!(short.starts_with(hash), "{short}");
+    bed.cluster.wait("the token to be deleted", |cluster| {
+        succeed(&mut cluster.client("mizzen", &["token", "list"]))
+            .lines()
+            .count()
+            == 1
+    });
+    refused(
+        bed.agent("two").args(["--token", short.trim()]),
+        &["the token is wrong or has expired"],
+    );
+    let create = ["token", "create", "--description=for a test"];
+    let good = succeed(&mut bed.cluster.client("mizzen", &create));
+    let list = succeed(&mut bed.cluster.client("mizzen", &["token", "list"]));
+    assert!(list.contains("23h") && list.contains("for a test"), "{list}");
+    bed.join_with(
+        "two",
+        good.trim(),
+        &["--node-label=disk=ssd", "--node-taint=only=ci:NoSchedule"],
+    );
+    bed.wait_until_ready("two");
+    let node = bed.cluster.get("node two").expect("a node");
+    assert_eq!(node["metadata"]["labels"]["disk"], "ssd");
+    assert_eq!(node["status"]["addresses"][0]["address"], bed.address("two"));
+    assert!(node["spec"]["taints"].to_string().contains(r#""only""#), "{node}");
+
+    // The token is needed once; what the machine has since then suffices.
+    succeed(&mut bed.cluster.client("mizzen", &["token", "delete", good.trim()]));
+    bed.kill("two");
+    bed.join_with("two", good.trim(), &[]);
+    bed.wait_until_ready("two");
+
+    // A name is free again when its node is deleted.
+    bed.stop("two");
+    bed.cluster.run(&["delete", "node", "two"]);
+    bed.cluster.wait("the password to be forgotten", |cluster| {
+        cluster.get("secret -n kube-system two.node-password.mizzen").is_err()
+    });
+    bed.join_with("three", &token, &["--node-name=two"]);
+    bed.cluster
+        .wait("the name to be taken", |cluster| cluster.get("node two").is_ok());
+}
+
+#[test]
+fn certificates_are_renewed_while_a_node_runs() {
+    if !can_run_containers() {
+        return;
+    }
+    let bed = Bed::start(
+        &["--kube-controller-manager-arg=cluster-signing-duration=20s"],
+        &["one"],
+    );
+    let renewed = |file: &str| {
+        let log = tail(&bed.log("one"), 100_000);
+        log.lines()
+            .filter(|line| line.contains("renewed a certificate") && line.contains(file))
+            .count()
+    };
+    bed.cluster.wait("certificates to be renewed twice", |_| {
+        renewed("client-kubelet.pem") >= 2 && renewed("serving-kubelet.pem") >= 2
+    });
+    let beat = |cluster: &Cluster| {
+        let lease = cluster.get("lease -n kube-node-lease one").unwrap_or_default();
+        lease["spec"]["renewTime"].clone()
+    };
+    let before = beat(&bed.cluster);
+    bed.cluster
+        .wait("the node to be heard of", |cluster| beat(cluster) != before);
+    let raw = ["get", "--raw", "/api/v1/nodes/one/proxy/healthz"];
+    assert_eq!(bed.cluster.run(&raw), "ok", "the kubelet is believed");
+    assert!(condition(&bed.cluster.get("node one").expect("a node"), "Ready"));
+}
+
+#[test]
+fn pods_run_and_are_reached_on_every_node() {
+    if !can_run_containers() {
+        return;
+    }
+    let mut bed = Bed::start(&[], &["one"]);
+    bed.cluster.apply(&format!(
+        "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {{name: all}}\nspec:\n  selector: {{matchLabels: {{app: all}}}}\n  \
+         template:\n    metadata: {{labels: {{app: all}}}}\n    spec:\n      terminationGracePeriodSeconds: 0\n      \
+         containers:\n      - {{name: c, image: '{IMAGE}', command: [sh, -c, 'echo on $NODE; sleep 1000000'], \
+         env: [{{name: NODE, valueFrom: {{fieldRef: {{fieldPath: spec.nodeName}}}}}}]}}\n"
+    ));
+    let on = |names: &[&str]| names.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+    bed.cluster
+        .wait("Pods on both nodes", |c| nodes(c, "app=all") == on(&[SERVER, "one"]));
+    bed.join("two");
+    bed.cluster.wait("a Pod on the new node", |c| {
+        nodes(c, "app=all") == on(&[SERVER, "one", "two"])
+    });
+
+    let pods = bed.cluster.get("pods -l app=all").expect("Pods");
+    for pod in pods["items"].as_array().expect("a list") {
+        let (name, node) = (&pod["metadata"]["name"], &pod["spec"]["nodeName"]);
+        let (name, node) = (name.as_str().expect("a name"), node.as_str().expect("a node"));
+        assert_eq!(bed.cluster.run(&["logs", name]), format!("on {node}\n"));
+        let exec = ["exec", name, "--", "sh", "-c", "echo $NODE"];
+        assert_eq!(bed.cluster.run(&exec).trim(), node);
+    }
+
+    bed.stop("two");
+    bed.cluster.run(&["delete", "node", "two"]);
+    bed.cluster
+        .wait("its Pod to go", |c| nodes(c, "app=all") == on(&[SERVER, "one"]));
+}
+
+#[test]
+fn a_node_that_is_cut_off_is_replaced_and_comes_back() {
+    if !can_run_containers() {
+        return;
+    }
+    let bed = Bed::start(&[], &["one"]);
+    let pod = |app: &str| {
+        format!(
+            "selector: {{matchLabels: {{app: {app}}}}}\n  template:\n    metadata: {{labels: {{app: {app}}}}}\n    \
+             spec:\n      terminationGracePeriodSeconds: 1\n      \
+             tolerations: [{{key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 3}}]\n      \
+             affinity: {{nodeAffinity: {{preferredDuringSchedulingIgnoredDuringExecution: [{{weight: 100, preference: \
+             {{matchExpressions: [{{key: kubernetes.io/hostname, operator: In, values: [one]}}]}}}}]}}}}\n      \
+             containers: [{{name: c, image: '{IMAGE}', command: [sleep, '1000000']}}]\n"
+        )
+    };
+    bed.cluster.apply(&format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\nspec:\n  {}---\n\
+         apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {{name: db}}\nspec:\n  serviceName: db\n  {}",
+        pod("web"),
+        pod("db")
+    ));
+    let only = |node: &str| BTreeSet::from([node.to_owned()]);
+    bed.cluster.wait("both on the agent", |c| {
+        nodes(c, "app=web") == only("one") && nodes(c, "app=db") == only("one")
+    });
+    let db = placed(&bed.cluster, "app=db");
+
+    bed.cut("one");
+    bed.cluster.wait_at_most(LOSS, "node to be unreachable", |c| {
+        let node = c.get("node one").unwrap_or_default();
+        !condition(&node, "Ready") && node["spec"]["taints"].to_string().contains("unreachable")
+    });
+    bed.cluster.wait_at_most(LOSS, "Deployment's Pod elsewhere", |c| {
+        nodes(c, "app=web").contains(SERVER)
+    });
+    bed.cluster.wait("StatefulSet's Pod to be told to go", |c| {
+        let pod = c.get("pod db-0").unwrap_or_default();
+        !pod["metadata"]["deletionTimestamp"].is_null()
+    });
+    // It may still run there, so there is no other.
+    pause(Duration::from_secs(3));
+    let still = bed.cluster.get("pod db-0").expect("the Pod");
+    assert_eq!(still["metadata"]["uid"], *db[0].1);
+    assert_eq!(still["spec"]["nodeName"], "one");
+
+    bed.heal("one");
+    bed.cluster.wait_at_most(LOSS, "node to be back", |c| {
+        let node = c.get("node one").unwrap_or_default();
+        condition(&node, "Ready") && node["spec"]["taints"].is_null()
+    });
+    bed.cluster.wait("StatefulSet's Pod to be replaced", |c| {
+        let now = placed(c, "app=db");
+        now.len() == 1 && now[0].1 != db[0].1
+    });
+    bed.cluster
+        .wait("one Pod of the Deployment", |c| placed(c, "app=web").len() == 1);
+}
