@@ -31,7 +31,7 @@ impl Strategy for Pod {
     }
 
     fn validate(&self, context: &Context<'_>, object: &Object) -> Vec<FieldError> {
-        if !matches!(context.subresource, "" | "ephemeralcontainers") {
+        if !matches!(context.subresource, "" | "ephemeralcontainers" | "resize") {
             return Vec::new();
         }
         let check = Check::of(object);
@@ -43,10 +43,13 @@ impl Strategy for Pod {
         if context.subresource == "ephemeralcontainers" {
             return only_added(&spec_of(object), &spec_of(old));
         }
+        let (new_spec, old_spec) = (spec_of(object), spec_of(old));
+        if context.subresource == "resize" {
+            return only_resized(new_spec, old_spec);
+        }
         if !context.subresource.is_empty() {
             return Vec::new();
         }
-        let (new_spec, old_spec) = (spec_of(object), spec_of(old));
         let mut errors = Vec::new();
         for list in ["containers", "initContainers"] {
             let count = |spec: &Object| spec.get(list).and_then(Value::as_array).map_or(0, Vec::len);
@@ -130,6 +133,47 @@ fn only_added(spec: &Object, old: &Object) -> Vec<FieldError> {
     refused.collect()
 }
 
+/// A spec without what a resize may change.
+fn without_amounts(mut spec: Object) -> Object {
+    for list in ["containers", "initContainers"] {
+        let containers = spec.get_mut(list).and_then(Value::as_array_mut);
+        for resources in containers
+            .into_iter()
+            .flatten()
+            .filter_map(|c| c["resources"].as_object_mut())
+        {
+            for kind in ["requests", "limits"] {
+                let Some(amounts) = resources.get_mut(kind).and_then(Value::as_object_mut) else {
+                    continue;
+                };
+                amounts.retain(|name, _| !matches!(name.as_str(), "cpu" | "memory"));
+                if amounts.is_empty() {
+                    resources.remove(kind);
+                }
+            }
+        }
+    }
+    spec
+}
+
+/// Containers get more or less processor time and memory, and the Pod stays of its quality of service.
+fn only_resized(spec: Object, old: Object) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let class = |spec: &Object| pod_spec::qos_class(&Value::Object(spec.clone()));
+    let (was, becomes) = (class(&old), class(&spec));
+    if was != becomes {
+        let detail = "Pod QOS Class may not change as a result of resizing";
+        errors.push(FieldError::invalid("spec", becomes, detail));
+    }
+    if without_amounts(spec) != without_amounts(old) {
+        errors.push(FieldError::forbidden(
+            "spec",
+            "only cpu and memory resources are mutable",
+        ));
+    }
+    errors
+}
+
 const FIXED: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
 `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing \
 tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
@@ -192,5 +236,38 @@ fn put_back(new: &mut Value, old: &Value, name: &str) {
     match old.get(name) {
         Some(value) => drop(new.insert(name.to_owned(), value.clone())),
         None => drop(new.remove(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resize_changes_amounts_and_nothing_else() {
+        let spec = |container: Value| {
+            spec_of(
+                json!({"spec": {"containers": [container]}})
+                    .as_object()
+                    .expect("an object"),
+            )
+        };
+        let requesting = |cpu: &str| json!({"name": "a", "image": "b", "resources": {"requests": {"cpu": cpu}}});
+        let check = |new: Value| {
+            let errors = only_resized(spec(new), spec(requesting("1")));
+            errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        };
+        assert_eq!(check(requesting("2")), "");
+        let mut more = requesting("1");
+        more["resources"]["limits"] = json!({"memory": "1Gi"});
+        assert_eq!(check(more), "");
+        let mut other = requesting("2");
+        other["image"] = json!("c");
+        assert_eq!(
+            check(other),
+            "spec: Forbidden: only cpu and memory resources are mutable"
+        );
+        let without = json!({"name": "a", "image": "b", "resources": {}});
+        insta::assert_snapshot!(check(without), @r#"spec: Invalid value: "BestEffort": Pod QOS Class may not change as a result of resizing"#);
     }
 }

@@ -160,10 +160,8 @@ fn container(call: &Call, pod: &Object) -> ApiResult<String> {
     {
         return Ok(default.to_owned());
     }
-    if let [only] = containers.as_slice()
-        && init.is_empty()
-        && ephemeral.is_empty()
-    {
+    // Others beside a single ordinary one do not matter, as upstream.
+    if let [only] = containers.as_slice() {
         return Ok(only.clone());
     }
     let mut choices = format!("choose one of: [{}]", containers.join(" "));
@@ -184,10 +182,14 @@ fn container(call: &Call, pod: &Object) -> ApiResult<String> {
 
 /// The kubelet of a node.
 pub(super) async fn target(call: &Call, node: &str, path: String) -> ApiResult<Target> {
+    target_of(call, &call.peek("", "nodes", "", node).await?, node, path)
+}
+
+/// The kubelet of a node that is at hand.
+pub(super) fn target_of(call: &Call, object: &Object, node: &str, path: String) -> ApiResult<Target> {
     let tls = call.server.kubelet_tls.clone();
     let tls = tls.ok_or_else(|| ApiError::unavailable("this server has no credentials for kubelets"))?;
-    let object = call.peek("", "nodes", "", node).await?;
-    let host = address(&object).ok_or_else(|| {
+    let host = address(object).ok_or_else(|| {
         ApiError::internal(format!(
             "no preferred addresses found; known addresses: [] (of node {node})"
         ))
