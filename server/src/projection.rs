@@ -25,7 +25,7 @@ pub trait Watched: Projection {
 
 /// Makes a struct with a field `metadata: Meta<_>` the projection of a resource.
 macro_rules! projection {
-    ($type:ty, $group:literal, $version:literal, $plural:literal) => {
+    ($type:ty, $group:literal, $version:literal, $plural:literal $(, fields: $fields:literal)?) => {
         impl mizzen_api::client::reflector::Projection for $type {
             fn namespace(&self) -> &str {
                 &self.metadata.namespace
@@ -40,6 +40,7 @@ macro_rules! projection {
         impl $crate::projection::Watched for $type {
             const AT: mizzen_api::client::rest::Gvr<'static> =
                 mizzen_api::client::rest::Gvr::new($group, $version, $plural);
+            $(const FIELDS: &'static str = $fields;)?
         }
     };
 }
@@ -285,6 +286,22 @@ pub async fn update<A>(
     rest.replace::<IgnoredAny>(at, (&meta.namespace, &meta.name), subresource, &wanted)
         .await
         .map(drop)
+}
+
+/// Writes the status of an object that was `seen` with another one; nothing when it is the same.
+pub async fn write_status<A, S: PartialEq + serde::Serialize>(
+    rest: &Rest,
+    at: &Gvr<'_>,
+    (meta, seen): (&Meta<A>, &S),
+    status: &S,
+) -> rest::Result<()> {
+    if status == seen {
+        return Ok(());
+    }
+    update(rest, at, meta, "status", |live| {
+        live["status"] = serde_json::json!(status)
+    })
+    .await
 }
 
 fn conflict(at: &Gvr<'_>, name: &str) -> kube::Error {

@@ -18,7 +18,7 @@ use mizzen_api::client::events::{Recorder, Severity};
 use mizzen_api::client::reflector::{Change, Key, Projection, Reflector};
 use mizzen_api::client::rest::{self, Rest};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use self::placement::{Placement, Verdict};
@@ -31,7 +31,7 @@ use super::pod_control::{PodControl, in_batches};
 use super::queue::Queue;
 use super::revisions::{History, Present};
 use super::{Context, Controller, Next, template};
-use crate::projection::{Labels, Watched, update};
+use crate::projection::{Labels, Watched, write_status};
 
 const KIND: (&str, &str) = ("apps/v1", "DaemonSet");
 /// Label of Pods and revisions with the hash of their template.
@@ -422,19 +422,8 @@ impl Pass<'_> {
     }
 
     async fn write_status(&self, status: DaemonSetStatus) -> rest::Result<()> {
-        if status == self.set.status {
-            return Ok(());
-        }
-        update(
-            &self.controller.rest,
-            &DaemonSet::AT,
-            &self.set.metadata,
-            "status",
-            |live| {
-                live["status"] = json!(status);
-            },
-        )
-        .await
+        let seen = (&self.set.metadata, &self.set.status);
+        write_status(&self.controller.rest, &DaemonSet::AT, seen, &status).await
     }
 
     /// How long until the next Pod that is ready counts as available.

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use kube::core::params::{Patch, PatchParams};
 use mizzen_api::client::events::{Recorder, Severity};
-use mizzen_api::client::reflector::{Key, Projection, Reflector};
+use mizzen_api::client::reflector::{Key, Reflector};
 use mizzen_api::client::rest::{self, Gvr, Rest};
 use parking_lot::Mutex;
 use serde::Deserialize;
@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use super::kinds::{Node, Pod};
 use super::{Context, Controller, Next};
-use crate::projection::{Meta, Watched};
+use crate::projection::{Meta, Watched, projection};
 
 /// How long a node may be silent (upstream's `--node-monitor-grace-period`).
 const GRACE: Duration = Duration::from_secs(50);
@@ -37,22 +37,7 @@ struct NodeLease {
     metadata: Meta,
 }
 
-impl Projection for NodeLease {
-    fn namespace(&self) -> &str {
-        &self.metadata.namespace
-    }
-    fn name(&self) -> &str {
-        &self.metadata.name
-    }
-    fn resource_version(&self) -> &str {
-        &self.metadata.resource_version
-    }
-}
-
-impl Watched for NodeLease {
-    const AT: Gvr<'static> = Gvr::new("coordination.k8s.io", "v1", "leases");
-    const FIELDS: &'static str = "metadata.namespace=kube-node-lease";
-}
+projection!(NodeLease, "coordination.k8s.io", "v1", "leases", fields: "metadata.namespace=kube-node-lease");
 
 struct NodeLifecycle {
     rest: Rest,

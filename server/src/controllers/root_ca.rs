@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use mizzen_api::client::reflector::{Key, Projection, Reflector};
-use mizzen_api::client::rest::{self, Gvr, Rest};
+use mizzen_api::client::reflector::{Key, Reflector};
+use mizzen_api::client::rest::{self, Rest};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::json;
@@ -13,7 +13,7 @@ use serde_json::json;
 use super::kinds::Namespace;
 use super::service_account::may_be_ignored;
 use super::{Context, Controller, Next};
-use crate::projection::{Meta, Watched, update};
+use crate::projection::{Meta, Watched, projection, update};
 
 const NAME: &str = "kube-root-ca.crt";
 
@@ -32,23 +32,8 @@ struct Data {
     ca: Box<str>,
 }
 
-impl Projection for Published {
-    fn namespace(&self) -> &str {
-        &self.metadata.namespace
-    }
-    fn name(&self) -> &str {
-        &self.metadata.name
-    }
-    fn resource_version(&self) -> &str {
-        &self.metadata.resource_version
-    }
-}
-
-impl Watched for Published {
-    const AT: Gvr<'static> = Gvr::new("", "v1", "configmaps");
-    /// Only these: other ConfigMaps are many and large.
-    const FIELDS: &'static str = "metadata.name=kube-root-ca.crt";
-}
+// Only these: other ConfigMaps are many and large.
+projection!(Published, "", "v1", "configmaps", fields: "metadata.name=kube-root-ca.crt");
 
 struct RootCa {
     rest: Rest,

@@ -28,7 +28,7 @@ use super::pod_control::{delete_exactly, in_batches};
 use super::queue::Queue;
 use super::revisions::{History, Present, template_of};
 use super::{Context, Controller, Next, template};
-use crate::projection::{Labels, Watched, update};
+use crate::projection::{Labels, Watched, update, write_status};
 
 const KIND: (&str, &str) = ("apps/v1", "StatefulSet");
 /// Label of Pods with the name of their revision.
@@ -444,19 +444,8 @@ impl Pass<'_> {
     }
 
     async fn write_status(&self, status: StatefulSetStatus) -> rest::Result<()> {
-        if status == self.set.status {
-            return Ok(());
-        }
-        update(
-            &self.controller.rest,
-            &StatefulSet::AT,
-            &self.set.metadata,
-            "status",
-            |live| {
-                live["status"] = json!(status);
-            },
-        )
-        .await
+        let seen = (&self.set.metadata, &self.set.status);
+        write_status(&self.controller.rest, &StatefulSet::AT, seen, &status).await
     }
 
     /// When the next Pod that is ready counts as available.
