@@ -280,6 +280,8 @@ pub fn priority(group: &str, version: &str) -> (u32, u32) {
         "flowcontrol.apiserver.k8s.io" => 16100,
         "resource.k8s.io" => 15900,
         "storagemigration.k8s.io" => 15800,
+        // As the manifest of metrics-server has it.
+        "metrics.k8s.io" => return (100, 100),
         // What upstream gives the groups of CustomResourceDefinitions.
         _ => return (1000, 100),
     };
@@ -327,6 +329,7 @@ mod tests {
         resource.k8s.io: v1
         storagemigration.k8s.io: v1
         console.mizzen.io: v1alpha1
+        metrics.k8s.io: v1beta1
         ");
     }
 

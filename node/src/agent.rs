@@ -186,6 +186,7 @@ impl Agent {
                 runtime: socket.clone(),
                 state_dir: Names::of(&config.data_dir).run,
                 storage: paths::storage(&config.agent_dir()),
+                node_name: config.node_name.clone(),
             };
             components.spawn(KubeletApi::new(settings).run(stop.child_token()));
         }

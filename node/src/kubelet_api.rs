@@ -1,4 +1,4 @@
-//! The kubelet's API: logs, exec, attach and port-forward, for the API server.
+//! The kubelet's API: logs, exec, attach, port-forward and what is used, for the API server.
 //!
 //! Entry point: [`KubeletApi::run`]. One task accepts connections, one serves each. Only TLS, and only callers whose
 //! client certificate puts them into `system:masters` (the API server's does), since everything here is as good as
@@ -12,6 +12,7 @@ mod lookup;
 mod port_forward;
 mod remote;
 mod spdy;
+mod stats;
 mod upgrade;
 
 use std::net::SocketAddr;
@@ -78,6 +79,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// The folder of local volumes.
     pub storage: PathBuf,
+    /// Name of the node.
+    pub node_name: String,
 }
 
 /// The server.
@@ -92,6 +95,7 @@ struct Context {
     containerd: Channel,
     state_dir: PathBuf,
     storage: PathBuf,
+    node_name: Arc<str>,
 }
 
 /// An answer that tells what went wrong, in plain text as the kubelet's are.
@@ -154,6 +158,7 @@ impl KubeletApi {
             containerd,
             state_dir: self.settings.state_dir.clone(),
             storage: self.settings.storage.clone(),
+            node_name: self.settings.node_name.as_str().into(),
         };
         let router = router(context);
         loop {
@@ -210,6 +215,8 @@ fn router(context: Context) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok" }))
         .route("/metrics", get(metrics))
+        .route("/metrics/resource", get(resource_metrics))
+        .route("/stats/summary", get(summary))
         .route("/containerLogs/{namespace}/{pod}/{container}", get(container_logs))
         .route("/localVolumes/{name}", delete(remove_local_volume))
         .route("/exec/{namespace}/{pod}/{container}", any(exec))
@@ -349,6 +356,16 @@ async fn remove_local_volume(
     Ok(axum::Json(
         serde_json::json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}),
     ))
+}
+
+async fn summary(State(context): State<Context>) -> Result<axum::Json<serde_json::Value>, Failure> {
+    let readings = stats::read(&context.lookup, &context.node_name).await?;
+    Ok(axum::Json(readings.summary()))
+}
+
+async fn resource_metrics(State(context): State<Context>) -> Result<String, Failure> {
+    let readings = stats::read(&context.lookup, &context.node_name).await?;
+    Ok(readings.prometheus())
 }
 
 /// This process, in Prometheus' format.

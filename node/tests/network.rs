@@ -99,6 +99,7 @@ impl World {
             runtime: settings.socket(),
             state_dir: dir.join("run"),
             storage: dir.join("storage"),
+            node_name: "node".to_owned(),
         };
         tokio::spawn(KubeletApi::new(served).serve(listener, stop.clone()));
         tokio::time::timeout(PATIENCE, ready.wait_for(|ready| *ready))

@@ -93,6 +93,7 @@ pub struct ApiServer {
     pub(crate) metrics: Metrics,
     limits: Limits,
     computed: RwLock<Sources>,
+    pub(crate) usage: special::Usage,
     dashboard: OnceLock<&'static [dashboard::Asset]>,
 }
 
@@ -119,6 +120,7 @@ impl ApiServer {
             metrics: Metrics::default(),
             limits: Limits::default(),
             computed: RwLock::default(),
+            usage: special::Usage::default(),
             dashboard: OnceLock::new(),
         })
     }

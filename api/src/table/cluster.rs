@@ -4,11 +4,13 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{AGE, Cell, Column, NAME, Severity};
+use crate::quantity::Quantity;
 use crate::view::{self, int, list, scalar, text, text_or};
 
 pub(super) fn columns(group: &str, plural: &str) -> Option<&'static [Column]> {
     match (group, plural) {
         ("", "nodes") => Some(NODES),
+        ("metrics.k8s.io", "nodes" | "pods") => Some(METRICS),
         ("", "namespaces") => Some(NAMESPACES),
         ("", "configmaps") => Some(CONFIG_MAPS),
         ("", "secrets") => Some(SECRETS),
@@ -50,6 +52,28 @@ const NODES: &[Column] = &[
     })
     .wide(),
 ];
+
+/// As metrics-server prints them; a Pod's are its containers' together.
+const METRICS: &[Column] = &[
+    NAME,
+    Column::new("cpu", "Time on processors per time.", |o, _| {
+        Cell::text(Quantity::from_millis(used(o, "cpu").millis()).to_string())
+    }),
+    Column::new("memory", "Memory that cannot be taken back.", |o, _| {
+        Cell::text(used(o, "memory").to_string())
+    }),
+    Column::new("Window", "Time over which use was measured.", |o, _| {
+        Cell::text(text(o, "/window").to_owned())
+    }),
+];
+
+fn used(metrics: &Value, resource: &str) -> Quantity {
+    let own = std::iter::once(metrics).filter(|metrics| metrics["usage"].is_object());
+    own.chain(list(metrics, "/containers"))
+        .filter_map(|each| text(&each["usage"], &format!("/{resource}")).parse::<Quantity>().ok())
+        .reduce(|sum, each| sum + each)
+        .unwrap_or_default()
+}
 
 const NAMESPACES: &[Column] = &[
     NAME,

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, TE, UPGRADE};
 use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::client::conn::http1;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -24,6 +25,8 @@ use super::call::Call;
 
 /// How long the other side may take to accept the connection.
 const CONNECT: Duration = Duration::from_secs(10);
+/// Largest answer that is read for ourselves: what tens of thousands of containers use.
+const FETCHED_MAX_BYTES: usize = 16 << 20;
 /// Subprotocol in which browsers carry a token that is for us alone.
 const TOKEN_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
 
@@ -57,6 +60,29 @@ impl Target {
         let stream = timeout(CONNECT, TlsConnector::from(tls.clone()).connect(name, stream)).await??;
         Ok(Box::new(stream))
     }
+
+    /// A connection over which requests can be sent; a task of its own carries it.
+    async fn connect(&self) -> anyhow::Result<http1::SendRequest<Body>> {
+        let (sender, connection) = http1::handshake(TokioIo::new(self.open().await?)).await?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!(%error, "a forwarded connection failed");
+            }
+        });
+        Ok(sender)
+    }
+}
+
+/// Reads what is at the target, for ourselves.
+pub(super) async fn fetch(target: Target) -> anyhow::Result<Bytes> {
+    let mut request = Request::new(Body::empty());
+    *request.uri_mut() = target.path.parse()?;
+    request.headers_mut().insert(HOST, HeaderValue::from_str(&target.host)?);
+    let response = target.connect().await?.send_request(request).await?;
+    let status = response.status();
+    anyhow::ensure!(status.is_success(), "{} answers {status}", target.path);
+    let body = Limited::new(response.into_body(), FETCHED_MAX_BYTES).collect().await;
+    Ok(body.map_err(|error| anyhow::anyhow!(error))?.to_bytes())
 }
 
 /// Passes the call on, and its answer back.
@@ -68,15 +94,7 @@ pub(super) async fn forward(call: &Call, body: Body, target: Target) -> ApiResul
             "error trying to reach service: {scheme}://{host}:{port}{path}: {error}"
         ))
     };
-    let stream = target.open().await.map_err(unreachable)?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| unreachable(error.into()))?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "a forwarded connection failed");
-        }
-    });
+    let mut sender = target.connect().await.map_err(unreachable)?;
     let request = request(call, body, &target)?;
     let mut response = sender
         .send_request(request)

@@ -9,6 +9,7 @@ mod kubelet;
 mod proxy;
 mod reviews;
 mod token;
+mod usage;
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use http::{Response, StatusCode};
 use mizzen_api::resource::Resource;
 use mizzen_api::status::ApiResult;
 use serde_json::json;
+pub use usage::Usage;
 
 use super::call::Call;
 use super::response;
@@ -74,6 +76,17 @@ const fn computed(group: &'static str, plural: &'static str) -> Special {
     }
 }
 
+/// A row of what nodes or Pods use.
+const fn used(plural: &'static str) -> Special {
+    Special {
+        group: "metrics.k8s.io",
+        plural,
+        subresource: "",
+        raw: false,
+        handler: |call, _| usage::answer(call).boxed(),
+    }
+}
+
 /// The group of what our consoles read beyond upstream's API.
 pub const CONSOLE: &str = "console.mizzen.io";
 const AUTHENTICATION: &str = "authentication.k8s.io";
@@ -101,6 +114,8 @@ const TABLE: &[Special] = &[
         token::issue(call, body).boxed()
     }),
     computed(CONSOLE, "schedulingverdicts"),
+    used("nodes"),
+    used("pods"),
     review(AUTHENTICATION, "selfsubjectreviews"),
     review(AUTHENTICATION, "tokenreviews"),
     review(AUTHORIZATION, "localsubjectaccessreviews"),

@@ -40,6 +40,10 @@ pub(super) fn rows(r: &mut Rows) {
     r.cluster("StorageVersionMigration", "storageversionmigrations")
         .status();
 
+    r.group("metrics.k8s.io", "v1beta1");
+    r.cluster("NodeMetrics", "nodes").computed();
+    r.namespaced("PodMetrics", "pods").computed();
+
     r.group("console.mizzen.io", "v1alpha1");
     r.namespaced("SchedulingVerdict", "schedulingverdicts").computed();
 }
