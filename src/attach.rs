@@ -36,53 +36,63 @@ impl Args {
     /// Runs the command.
     pub(crate) fn run(mut self) -> anyhow::Result<ExitCode> {
         let connect = std::mem::take(&mut self.connect);
-        cli::run(connect, async |session| self.attach(&session).await)
+        cli::run(connect, async |session| {
+            let meant = pods::container(&session, &self.pod, self.container.as_deref(), "attach a container").await?;
+            attach(&session, &meant, self.tty, self.stdin, self.quiet).await
+        })
     }
+}
 
-    async fn attach(&self, session: &Session) -> anyhow::Result<ExitCode> {
-        let pod = pods::one(session, &self.pod).await?;
-        let phase = view::text(&pod, "/status/phase");
-        if matches!(phase, "Succeeded" | "Failed") {
-            return fail(format!(
-                "cannot attach a container in a completed pod; current phase is {phase}"
-            ));
-        }
-        let name = match &self.container {
-            Some(name) => name.clone(),
-            None => pods::default_container(&pod)?,
-        };
-        let Some(container) = container(&pod, &name) else {
-            return fail(format!("container not found ({name})"));
-        };
-        let stdin_open = self.stdin && view::flag(container, "/stdin");
-        if self.stdin && !stdin_open {
-            tell(format!(
-                "error: Unable to pass input on - container {name} did not allocate one"
-            ));
-        }
-        let tty = view::flag(container, "/tty");
-        if self.tty && !tty {
-            tell(format!(
-                "error: Unable to use a TTY - container {name} did not allocate one"
-            ));
-        }
-        let terminal = tty && stdin_open && self.tty && stdin().is_terminal();
-        if !self.quiet && (terminal || stdin_open) {
-            tell("If you don't see a command prompt, try pressing enter.");
-        }
-        let streams = Streams {
-            container: Some(name.clone()),
-            stdin: stdin_open,
-            // The container has one terminal or none, whatever we have.
-            tty,
-        };
-        let at = (view::namespace(&pod), view::name(&pod));
-        let running = exec::attach(&session.client, at, &streams).await?;
-        match process::connect(running, terminal).await? {
-            // Whoever leaves, or whose container ends, did not fail.
-            Exit::Lost => Ok(ExitCode::SUCCESS),
-            exit => Ok(process::conclude(exit, self.quiet)),
-        }
+/// Connects to the container of a Pod that has one.
+pub(crate) async fn connect(
+    session: &Session,
+    pod: &str,
+    tty: bool,
+    stdin: bool,
+    quiet: bool,
+) -> anyhow::Result<ExitCode> {
+    let meant = pods::container(session, pod, None, "attach a container").await?;
+    attach(session, &meant, tty, stdin, quiet).await
+}
+
+async fn attach(
+    session: &Session,
+    (pod, name): &(Value, String),
+    want_tty: bool,
+    want_stdin: bool,
+    quiet: bool,
+) -> anyhow::Result<ExitCode> {
+    let Some(container) = container(pod, name) else {
+        return fail(format!("container not found ({name})"));
+    };
+    let stdin_open = want_stdin && view::flag(container, "/stdin");
+    if want_stdin && !stdin_open {
+        tell(format!(
+            "error: Unable to pass input on - container {name} did not allocate one"
+        ));
+    }
+    let tty = view::flag(container, "/tty");
+    if want_tty && !tty {
+        tell(format!(
+            "error: Unable to use a TTY - container {name} did not allocate one"
+        ));
+    }
+    let terminal = tty && stdin_open && want_tty && stdin().is_terminal();
+    if !quiet && (terminal || stdin_open) {
+        tell("If you don't see a command prompt, try pressing enter.");
+    }
+    let streams = Streams {
+        container: Some(name.clone()),
+        stdin: stdin_open,
+        // The container has one terminal or none, whatever we have.
+        tty,
+    };
+    let at = (view::namespace(pod), view::name(pod));
+    let running = exec::attach(&session.client, at, &streams).await?;
+    match process::connect(running, terminal).await? {
+        // Whoever leaves, or whose container ends, did not fail.
+        Exit::Lost => Ok(ExitCode::SUCCESS),
+        exit => Ok(process::conclude(exit, quiet)),
     }
 }
 

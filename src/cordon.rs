@@ -2,9 +2,13 @@
 
 use std::process::ExitCode;
 
+use jiff::Timestamp;
+use mizzen_api::console::action::{Answers, Deed, plan};
+use mizzen_api::resource::Resource;
 use mizzen_api::view;
-use serde_json::json;
+use serde_json::Value;
 
+use crate::cli::chosen::{Object, carry_out, refused};
 use crate::cli::error::Outcome;
 use crate::cli::targets::{self, Target, display};
 use crate::cli::{self, Connect, Session, say};
@@ -37,30 +41,41 @@ impl Args {
 }
 
 impl Nodes {
-    /// Makes the nodes unschedulable or schedulable.
-    pub(crate) async fn mark(self, session: &Session, unschedulable: bool) -> anyhow::Result<ExitCode> {
-        let done = if unschedulable { "cordoned" } else { "uncordoned" };
+    /// The nodes themselves.
+    pub(crate) async fn find(&self, session: &Session) -> anyhow::Result<Vec<Object>> {
         let target = Target {
             resource: session.resource("nodes").await?,
-            names: self.names,
+            names: self.names.clone(),
         };
-        let nodes = targets::objects(session, &[target], self.selector.as_deref(), false).await?;
+        targets::objects(session, &[target], self.selector.as_deref(), false).await
+    }
+
+    /// Makes the nodes unschedulable or schedulable.
+    pub(crate) async fn mark(&self, session: &Session, unschedulable: bool) -> anyhow::Result<ExitCode> {
         let mut outcome = Outcome::default();
-        for (resource, node) in &nodes {
-            let name = view::name(node);
-            let change = async {
-                let already = view::flag(node, "/spec/unschedulable") == unschedulable;
-                if !already {
-                    // Null removes the field, as it is when a node was never cordoned.
-                    let value = unschedulable.then_some(true);
-                    let patch = json!({"spec": {"unschedulable": value}});
-                    session.merge(resource, ("", name), &patch).await?;
-                }
-                let already = if already { "already " } else { "" };
-                Ok(say(format!("{} {already}{done}", display(resource, name)))?)
-            };
-            outcome.note(change.await);
+        for (resource, node) in self.find(session).await? {
+            outcome.note(Self::mark_one(session, &resource, &node, unschedulable).await);
         }
         Ok(outcome.code())
+    }
+
+    /// Makes a node unschedulable or schedulable, unless it is.
+    pub(crate) async fn mark_one(
+        session: &Session,
+        resource: &Resource,
+        node: &Value,
+        unschedulable: bool,
+    ) -> anyhow::Result<()> {
+        let (deed, done) = match unschedulable {
+            true => (Deed::Cordon, "cordoned"),
+            false => (Deed::Uncordon, "uncordoned"),
+        };
+        let already = view::flag(node, "/spec/unschedulable") == unschedulable;
+        if !already {
+            let plan = plan(deed, resource, node, &Answers::new(), Timestamp::now()).map_err(refused)?;
+            carry_out(session, plan, false).await?;
+        }
+        let already = if already { "already " } else { "" };
+        Ok(say(format!("{} {already}{done}", display(resource, view::name(node))))?)
     }
 }

@@ -23,6 +23,17 @@ use crate::cli::{self, Call, Connect, Session, say};
 pub(crate) struct Args {
     #[command(flatten)]
     files: Files,
+    #[command(flatten)]
+    making: Making,
+    #[command(flatten)]
+    connect: Connect,
+    #[command(subcommand)]
+    generator: Option<Generator>,
+}
+
+/// How an object is made, and what is said of it.
+#[derive(Clone, clap::Args)]
+pub(crate) struct Making {
     /// Do not do it: only print what would be sent (client), or let the server check it (server).
     #[arg(long, global = true, value_name = "WHO", default_value = "none", num_args = 0..=1, default_missing_value = "client", require_equals = true)]
     dry_run: DryRun,
@@ -32,10 +43,6 @@ pub(crate) struct Args {
     /// Name under which the fields are managed.
     #[arg(long, global = true, value_name = "NAME", default_value = "mizzen-create")]
     field_manager: String,
-    #[command(flatten)]
-    connect: Connect,
-    #[command(subcommand)]
-    generator: Option<Generator>,
 }
 
 #[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
@@ -128,16 +135,19 @@ impl Args {
                 }
                 generator => generator.object()?,
             };
-            outcome.note(self.create(session, &object).await);
+            outcome.note(self.making.make(session, &object, "created").await);
         }
         for manifest in self.files.read_if_any()? {
-            let created = self.create(session, &manifest.object).await;
+            let created = self.making.make(session, &manifest.object, "created").await;
             outcome.note(created.with_context(|| format!("error when creating {:?}", manifest.source)));
         }
         Ok(outcome.code())
     }
+}
 
-    async fn create(&self, session: &Session, object: &Value) -> anyhow::Result<()> {
+impl Making {
+    /// Makes the object, and says that it is `done`.
+    pub(crate) async fn make(&self, session: &Session, object: &Value, done: &str) -> anyhow::Result<()> {
         if self.dry_run == DryRun::Client
             && let Some(format @ (Format::Json | Format::Yaml)) = &self.output
         {
@@ -170,7 +180,7 @@ impl Args {
         };
         match &self.output {
             Some(format) => say(output::format(format, &[(&resource, &created)], true).trim_end_matches('\n'))?,
-            None => say(format!("{} created{dry}", display(&resource, view::name(&created))))?,
+            None => say(format!("{} {done}{dry}", display(&resource, view::name(&created))))?,
         }
         Ok(())
     }

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use mizzen_api::client::exec::{self, Streams};
 use mizzen_api::view;
 
-use crate::cli::error::fail;
 use crate::cli::{self, Connect, Session, pods, process, tell};
 
 /// Run a command in a container.
@@ -42,17 +41,8 @@ impl Args {
     }
 
     async fn exec(&self, session: &Session) -> anyhow::Result<ExitCode> {
-        let pod = pods::one(session, &self.pod).await?;
-        let phase = view::text(&pod, "/status/phase");
-        if matches!(phase, "Succeeded" | "Failed") {
-            return fail(format!(
-                "cannot exec into a container in a completed pod; current phase is {phase}"
-            ));
-        }
-        let container = match &self.container {
-            Some(name) => name.clone(),
-            None => pods::default_container(&pod)?,
-        };
+        let (pod, container) =
+            pods::container(session, &self.pod, self.container.as_deref(), "exec into a container").await?;
         let terminal = self.tty && self.stdin && stdin().is_terminal();
         if self.tty && !terminal && !self.quiet {
             tell("Unable to use a TTY - input is not a terminal or the right kind of file");

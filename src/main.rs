@@ -8,6 +8,7 @@ mod annotate;
 mod api_resources;
 mod apply;
 mod attach;
+mod auth;
 mod cli;
 mod config;
 mod cordon;
@@ -18,19 +19,30 @@ mod datastore;
 mod delete;
 mod demo;
 mod describe;
+mod diff;
+mod drain;
+mod edit;
+mod events;
 mod exec;
+mod explain;
+mod expose;
 mod get;
 mod killall;
 mod label;
 mod logging;
 mod logs;
 mod node_flags;
+mod patch;
 mod port_forward;
 mod rollout;
+mod run;
 mod scale;
 mod server;
+mod set;
 mod supervise;
+mod taint;
 mod token;
+mod top;
 mod tui;
 mod uncordon;
 mod uninstall;
@@ -76,8 +88,20 @@ commands! {
     Wait => wait,
     Label => label,
     Annotate => annotate,
+    Patch => patch,
+    Set => set,
+    Edit => edit,
+    Diff => diff,
+    Expose => expose,
+    Run => run,
+    Taint => taint,
     Cordon => cordon,
     Uncordon => uncordon,
+    Drain => drain,
+    Top => top,
+    Events => events,
+    Explain => explain,
+    Auth => auth,
     ApiResources => api_resources,
     Dashboard => dashboard,
     Datastore => datastore,

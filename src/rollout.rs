@@ -14,7 +14,8 @@ use mizzen_api::resource::Resource;
 use mizzen_api::view;
 use serde_json::Value;
 
-use crate::cli::error::{Failure, Outcome, fail};
+use crate::cli::chosen::refused;
+use crate::cli::error::{Outcome, fail};
 use crate::cli::manifest::Files;
 use crate::cli::targets::{self, display};
 use crate::cli::{self, Connect, Session, say};
@@ -123,9 +124,4 @@ async fn revisions(session: &Session, workload: &Value) -> anyhow::Result<Vec<Re
     let resource = session.resource(rollout::kept_in(workload)).await?;
     let kept = session.list(&resource, view::namespace(workload), None).await?;
     Ok(rollout::revisions(workload, &kept))
-}
-
-/// What the console's model refuses, as this command's error.
-fn refused(refusal: Refusal) -> anyhow::Error {
-    Failure(refusal.0).into()
 }

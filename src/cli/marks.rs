@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use mizzen_api::view;
 use serde_json::{Map, Value, json};
 
+use super::chosen::{Chosen, split};
 use super::error::{Outcome, fail};
-use super::manifest::Files;
-use super::targets::{self, display};
+use super::targets::display;
 use super::{Session, say};
 
 /// What `label` and `annotate` take alike.
@@ -17,16 +17,10 @@ pub(crate) struct Marks {
     #[arg(value_name = "TYPE NAME KEY=VALUE")]
     arguments: Vec<String>,
     #[command(flatten)]
-    files: Files,
+    chosen: Chosen,
     /// Replace values that are there.
     #[arg(long)]
     overwrite: bool,
-    /// All objects of the type.
-    #[arg(long)]
-    all: bool,
-    /// Objects with these labels.
-    #[arg(short = 'l', long, value_name = "LABELS")]
-    selector: Option<String>,
 }
 
 /// Words that differ between labels and annotations.
@@ -44,31 +38,17 @@ pub(crate) struct Words {
 impl Marks {
     /// Runs the command.
     pub(crate) async fn run(self, session: Session, words: Words) -> anyhow::Result<ExitCode> {
-        let is_change = |a: &String| (a.contains('=') && !a.starts_with('=')) || a.ends_with('-');
-        let (changes, mut names): (Vec<_>, Vec<_>) = self.arguments.iter().cloned().partition(is_change);
-        if changes.is_empty() {
-            return fail(format!(
-                "at least one {} update is required",
-                words.field.trim_end_matches('s')
-            ));
-        }
-        for manifest in self.files.read_if_any()? {
-            let resource = session.resource_of(&manifest.object).await?;
-            names.push(format!(
-                "{}/{}",
-                resource.qualified_name(),
-                view::name(&manifest.object)
-            ));
-        }
-        let targets = targets::parse(&session, &names).await?;
-        let objects = targets::objects(&session, &targets, self.selector.as_deref(), self.all).await?;
+        let is_change = |a: &str| (a.contains('=') && !a.starts_with('=')) || a.ends_with('-');
+        let needed = format!("at least one {} update is required", words.field.trim_end_matches('s'));
+        let (names, changes) = split(&self.arguments, is_change, &needed)?;
+        let objects = self.chosen.objects(&session, &names).await?;
         let mut outcome = Outcome::default();
         for (resource, object) in &objects {
             let change = async {
                 let patch = patch(&changes, object, self.overwrite, &words)?;
                 let at = (view::namespace(object), view::name(object));
                 let before = object.pointer(&format!("/metadata/{}", words.field));
-                let after = session.merge(resource, at, &patch).await?;
+                let after = self.chosen.merge(&session, resource, at, patch).await?;
                 let same = before == after.pointer(&format!("/metadata/{}", words.field));
                 let only_removed = changes.iter().all(|c| c.ends_with('-') && !c.contains('='));
                 let done = match (same, only_removed) {
@@ -76,7 +56,7 @@ impl Marks {
                     (false, true) => words.undone,
                     (false, false) => words.done,
                 };
-                Ok(say(format!("{} {done}", display(resource, at.1)))?)
+                Ok(say(format!("{} {done}{}", display(resource, at.1), self.chosen.dry()))?)
             };
             outcome.note(change.await);
         }

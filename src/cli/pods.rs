@@ -55,6 +55,25 @@ pub(crate) async fn one(session: &Session, argument: &str) -> anyhow::Result<Val
     Ok(pod)
 }
 
+/// The Pod and the container in it that are meant; a Pod that has ended is refused as something one cannot do.
+pub(crate) async fn container(
+    session: &Session,
+    argument: &str,
+    container: Option<&str>,
+    cannot: &str,
+) -> anyhow::Result<(Value, String)> {
+    let pod = one(session, argument).await?;
+    let phase = view::text(&pod, "/status/phase");
+    if matches!(phase, "Succeeded" | "Failed") {
+        return fail(format!("cannot {cannot} in a completed pod; current phase is {phase}"));
+    }
+    let name = match container {
+        Some(name) => name.to_owned(),
+        None => default_container(&pod)?,
+    };
+    Ok((pod, name))
+}
+
 /// The label selector of a workload's Pods.
 pub(crate) fn selector(resource: &Resource, object: &Value) -> anyhow::Result<String> {
     let selector = match &*resource.kind {

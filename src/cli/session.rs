@@ -35,6 +35,12 @@ pub(crate) struct Connect {
     /// Context of the kubeconfig to use.
     #[arg(long, value_name = "NAME")]
     pub(crate) context: Option<String>,
+    /// User to act as, if you may.
+    #[arg(long = "as", value_name = "USER")]
+    pub(crate) impersonate: Option<String>,
+    /// Group to act as a member of, with --as.
+    #[arg(long = "as-group", value_name = "GROUP", requires = "impersonate")]
+    pub(crate) impersonate_groups: Vec<String>,
 }
 
 /// A connection, with what is known of the server.
@@ -145,9 +151,13 @@ impl Session {
     /// Finds the cluster and prepares to talk to it.
     pub(crate) async fn connect(connect: Connect) -> anyhow::Result<Self> {
         let file = kubeconfig::read(connect.kubeconfig.as_deref()).map_err(found_nothing)?;
-        let config = kubeconfig::config(file, connect.context.clone())
+        let mut config = kubeconfig::config(file, connect.context.clone())
             .await
             .map_err(found_nothing)?;
+        if connect.impersonate.is_some() {
+            config.auth_info.impersonate = connect.impersonate;
+            config.auth_info.impersonate_groups = Some(connect.impersonate_groups);
+        }
         let namespace_given = connect.namespace.is_some();
         let namespace = connect.namespace.unwrap_or_else(|| config.default_namespace.clone());
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
@@ -303,7 +313,9 @@ impl Session {
 /// `299 - "text"`
 fn print_warning(header: &str) {
     let text = header.splitn(3, ' ').nth(2).unwrap_or(header);
-    let text = text.trim_matches('"').replace("\\\"", "\"");
+    // Quotes within are escaped, so only the outer ones go.
+    let text = text.strip_prefix('"').unwrap_or(text);
+    let text = text.strip_suffix('"').unwrap_or(text).replace("\\\"", "\"");
     if !text.is_empty() {
         tell(format!("Warning: {text}"));
     }

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::resource::Resource;
 use crate::view;
-pub use plans::{Answers, Plan, Refusal, apply, plan, replace, rollback};
+pub use plans::{Answers, Plan, Refusal, apply, images, plan, refuse, replace, rollback};
 pub use request::{Method, Request, command, quote};
 
 /// What is done.

@@ -27,7 +27,8 @@ pub struct Plan {
 #[error("{0}")]
 pub struct Refusal(pub String);
 
-pub(super) fn refuse<T>(why: impl Into<String>) -> Result<T, Refusal> {
+/// Refuses, as this error.
+pub fn refuse<T>(why: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal(why.into()))
 }
 
@@ -127,7 +128,7 @@ pub fn rollback(resource: &Resource, workload: &Value, revision: &rollout::Revis
 }
 
 /// Names and images of the containers of an object that has any.
-pub(super) fn images(object: &Value) -> Vec<(String, String)> {
+pub fn images(object: &Value) -> Vec<(String, String)> {
     let Some(path) = pod_spec(object) else {
         return Vec::new();
     };
