@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use kube::core::params::{Patch, PatchParams};
 use mizzen_api::client::events::{Recorder, Severity};
-use mizzen_api::client::reflector::{Key, Reflector};
+use mizzen_api::client::reflector::{Key, Projection as _, Reflector};
 use mizzen_api::client::rest::{self, Gvr, Rest};
 use parking_lot::Mutex;
 use serde::Deserialize;
