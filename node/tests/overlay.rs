@@ -83,6 +83,10 @@ impl Drop for Namespace {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "threads of other network namespaces have no runtime to wait with"
+)]
 fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {

@@ -43,12 +43,15 @@ pub struct Usage {
     samples: Mutex<Samples>,
 }
 
+/// A container and what it used.
+type Named = (Box<str>, Point);
+
 #[derive(Default)]
 struct Samples {
     taken: Option<(Instant, Timestamp)>,
     nodes: HashMap<Box<str>, Point>,
     /// By namespace and name.
-    pods: HashMap<(Box<str>, Box<str>), Vec<(Box<str>, Point)>>,
+    pods: HashMap<(Box<str>, Box<str>), Vec<Named>>,
 }
 
 /// A sample, and what it says compared with the one before.
