@@ -299,7 +299,7 @@ async fn serve(args: Args) -> Result<()> {
     components.spawn(pki.clone().run(stop.child_token()));
     pki.write_admin_kubeconfig(&args.kubeconfig(), args.write_kubeconfig_mode, &server_url)?;
 
-    if datastore.shared {
+    if datastore.shared && !advertised.ip().is_loopback() {
         let presence = presence::run(datastore.store, apiserver.clone(), advertised, stop.child_token());
         components.spawn(presence);
     }

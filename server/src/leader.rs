@@ -25,7 +25,7 @@ use crate::projection::{Meta, projection};
 /// How long a Lease holds without being renewed.
 const LEASE_DURATION: Duration = Duration::from_secs(3);
 /// How long the holder goes on without having renewed it.
-const RENEW_DEADLINE: Duration = Duration::from_secs(2);
+const RENEW_DEADLINE: Duration = Duration::from_millis(2500);
 /// How often it is renewed, or an attempt repeated.
 const RETRY_PERIOD: Duration = Duration::from_secs(1);
 

@@ -54,9 +54,10 @@ impl std::fmt::Debug for Reservations {
 impl Reservations {
     /// Takes something for a Service for a while; whoever has it when somebody does.
     async fn take(&self, claim: Claim, owner: &str) -> ApiResult<Option<String>> {
+        // Of one part, as no object's key is: the cache passes over it.
         let key = match claim {
-            Claim::Address(address) => format!("{RESERVATIONS}serviceips/{address}"),
-            Claim::Port(port) => format!("{RESERVATIONS}servicenodeports/{port}"),
+            Claim::Address(address) => format!("{RESERVATIONS}serviceip-{address}"),
+            Claim::Port(port) => format!("{RESERVATIONS}servicenodeport-{port}"),
         };
         let put = Put {
             key: key.into(),
