@@ -1,15 +1,22 @@
-//! Folds functions that were compiled to the same bytes, where the linker can: a tenth of a release binary is
-//! generic code whose instances do not differ.
+//! How a release binary is linked: functions that were compiled to the same bytes are folded into one, where the
+//! linker can, as much generic code comes out the same; and symbols are left out, which the profile's `strip` no
+//! longer does for a package with a profile of its own.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 const FOLD: &str = "-Wl,--icf=all";
+const STRIP: &str = "-Wl,--strip-all";
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    if std::env::var("PROFILE").as_deref() == Ok("release") && links_with(FOLD).unwrap_or(false) {
-        println!("cargo::rustc-link-arg-bins={FOLD}");
+    if std::env::var("PROFILE").as_deref() != Ok("release") {
+        return;
+    }
+    for option in [FOLD, STRIP] {
+        if links_with(option).unwrap_or(false) {
+            println!("cargo::rustc-link-arg-bins={option}");
+        }
     }
 }
 

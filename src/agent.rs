@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use mizzen_api::join_token::JoinToken;
 use mizzen_node::join::{self, Settings};
-use mizzen_node::kubelet::node::pod_cidr;
 use mizzen_node::names::DEFAULT_DATA_DIR;
 use mizzen_node::simulate::{self, Simulation};
 use mizzen_node::{Agent, AgentConfig};
@@ -111,7 +110,7 @@ impl Args {
 async fn start(flags: &NodeFlags, settings: &Settings) -> Result<(join::Joined, AgentConfig)> {
     let joined = join::join(settings).await?;
     let cluster = joined.cluster.clone();
-    let mut config = AgentConfig {
+    let config = AgentConfig {
         cluster_cidr: cluster.cluster_cidr,
         service_cidr: cluster.service_cidr,
         dns: cluster.disable_dns != "true",
@@ -120,9 +119,6 @@ async fn start(flags: &NodeFlags, settings: &Settings) -> Result<(join::Joined, 
         cluster_domain: cluster.cluster_domain,
         ..flags.config(&settings.node_name, settings.node_ip, &settings.data_dir)?
     };
-    config.pod_cidr = pod_cidr(&config, joined.client.clone())
-        .await
-        .context("cannot register the node")?;
     Ok((joined, config))
 }
 

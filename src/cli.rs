@@ -15,6 +15,7 @@ pub(crate) mod targets;
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
+use std::pin::Pin;
 use std::process::ExitCode;
 
 pub(crate) use session::{Call, Connect, Session};
@@ -25,12 +26,18 @@ pub(crate) fn run(
     command: impl AsyncFnOnce(Session) -> anyhow::Result<ExitCode>,
 ) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(async {
-        let session = Session::connect(connect).await?;
-        command(session).await
-    });
+    let command = async move { command(Session::connect(connect).await?).await };
+    let result = drive(&runtime, Box::pin(command));
     runtime.shutdown_background();
     result
+}
+
+/// One driver for all commands: the runtime's own code is not compiled again for each.
+fn drive(
+    runtime: &tokio::runtime::Runtime,
+    command: Pin<Box<dyn Future<Output = anyhow::Result<ExitCode>> + '_>>,
+) -> anyhow::Result<ExitCode> {
+    runtime.block_on(command)
 }
 
 /// Prints a line of data.

@@ -366,10 +366,7 @@ async fn serve(args: Args) -> Result<()> {
 fn agent(args: &Args, node_name: &str, node_ip: IpAddr, pki: &Pki) -> Result<AgentConfig> {
     let certificates = pki.node(node_name, &[node_ip])?;
     let trust = pki.client_trust()?;
-    // The first /24 of the Pods' addresses: nodes that join later get the next ones.
-    let pod_cidr = ipnet::Ipv4Net::new(args.cluster_cidr.network(), args.cluster_cidr.prefix_len().max(24))?;
     Ok(AgentConfig {
-        pod_cidr: pod_cidr.into(),
         cluster_cidr: args.cluster_cidr,
         service_cidr: args.service_cidr,
         dns: !args.disable_dns,

@@ -60,5 +60,5 @@ fi
 [ -z "$std" ] || unset RUSTC RUSTC_BOOTSTRAP
 cargo=cargo
 command -v cargo >/dev/null 2>&1 || cargo=/usr/bin/cargo
-"$cargo" run --locked --quiet --package mizzen-web --example bundle --target-dir "$out/web" -- \
+"$cargo" run --locked --quiet --package mizzen-web-bundle --target-dir "$out/web" -- \
     "$out/web/$target/web/mizzen_web.wasm" web/static web/dist

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Taint;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +17,7 @@ use crate::dns::{self, Dns};
 use crate::kubelet::{Kubelet, paths};
 use crate::kubelet_api::{self, KubeletApi};
 use crate::names::Names;
-use crate::network;
+use crate::network::{self, PodNetwork};
 use crate::proxy::Proxy;
 use crate::services::Services;
 
@@ -37,8 +36,8 @@ pub struct AgentConfig {
     pub runtime_endpoint: Option<PathBuf>,
     /// Where container logs go (`/var/log/pods`).
     pub pod_log_dir: PathBuf,
-    /// The node's part of the Pod network, when no controller assigns `spec.podCIDR`.
-    pub pod_cidr: ipnet::IpNet,
+    /// The node's part of the Pod network that it registers with; otherwise a controller assigns `spec.podCIDR`.
+    pub pod_cidr: Option<ipnet::Ipv4Net>,
     /// The addresses of all Pods of the cluster.
     pub cluster_cidr: ipnet::Ipv4Net,
     /// The addresses of Services.
@@ -78,7 +77,7 @@ impl AgentConfig {
             data_dir,
             runtime_endpoint: None,
             pod_log_dir: names.pod_logs,
-            pod_cidr: "10.42.0.0/24".parse().expect("a literal network"),
+            pod_cidr: None,
             cluster_cidr: ipnet::Ipv4Net::new_assert([10, 42, 0, 0].into(), 16),
             service_cidr: ipnet::Ipv4Net::new_assert([10, 43, 0, 0].into(), 16),
             proxy: true,
@@ -98,8 +97,8 @@ impl AgentConfig {
     /// The node's part of the cluster network.
     fn network(&self) -> network::Settings {
         let mut network = network::Settings::new(&self.node_name, &self.data_dir);
-        if let ipnet::IpNet::V4(pod_cidr) = self.pod_cidr {
-            network.pod_cidr = pod_cidr;
+        if let IpAddr::V4(ip) = self.node_ip {
+            network.node_ip = Some(ip);
         }
         (network.cluster_cidr, network.service_cidr) = (self.cluster_cidr, self.service_cidr);
         let dns = self
@@ -160,13 +159,25 @@ impl Agent {
         };
         let socket = settings.socket();
         let network = config.network();
-        network::setup(&network).await.context("pod network")?;
+        let pod_network = PodNetwork::new(network.clone(), client.clone());
+        let network_ready = pod_network.ready();
         let services = Services::default();
         let carried = config.proxy.then(|| services.clone());
         let mut components = JoinSet::new();
-        components.spawn(Proxy::new(&network, client.clone(), carried).run(stop.child_token()));
+        components.spawn(pod_network.run(stop.child_token()));
+        let proxy = Proxy::new(&network, client.clone(), carried).enforcing(proxy_client.clone());
+        components.spawn(proxy.run(stop.child_token()));
         if let Some(settings) = config.dns_settings(&network) {
-            components.spawn(Dns::new(settings, services.clone()).run(stop.child_token()));
+            let dns = Dns::new(settings, services.clone());
+            let (mut ready, stop) = (network_ready.clone(), stop.child_token());
+            // The address that it answers on comes with the network.
+            components.spawn(async move {
+                tokio::select! {
+                    up = ready.wait_for(|ready| *ready) => { up?; }
+                    () = stop.cancelled() => return Ok(()),
+                }
+                dns.run(stop).await
+            });
         }
         if let Some(trust) = config.kubelet_trust.clone() {
             let settings = kubelet_api::Settings {
@@ -180,7 +191,11 @@ impl Agent {
         }
         components.spawn(Containerd::new(settings).run(stop.child_token()));
         components.spawn(services.clone().run(proxy_client, stop.child_token()));
-        components.spawn(Kubelet::new(config, client, &socket, services).run(stop.child_token()));
+        components.spawn(
+            Kubelet::new(config, client, &socket, services)
+                .on_network(network_ready)
+                .run(stop.child_token()),
+        );
         let mut outcome = Ok(());
         while let Some(ended) = components.join_next().await {
             let ended = ended.map_err(anyhow::Error::from).and_then(|ended| ended);

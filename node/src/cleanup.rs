@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use nix::mount::{MntFlags, umount2};
+use nix::net::if_::if_nametoindex;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -72,9 +73,9 @@ pub fn plan(scope: &Scope) -> Result<Vec<Item>> {
     let directories = [scope.data_dir.clone(), names.run.clone(), names.pod_logs.clone()];
     let mut items = processes(&directories[..2], &scope.spare);
     items.extend(mounts(&directories)?.into_iter().map(Item::Mount));
-    if Path::new("/sys/class/net").join(&names.bridge).exists() {
-        items.push(Item::Link(names.bridge.clone()));
-    }
+    let links = [&names.overlay, &names.bridge];
+    let present = links.into_iter().filter(|name| if_nametoindex(name.as_str()).is_ok());
+    items.extend(present.cloned().map(Item::Link));
     if has_table(&names.table) {
         items.push(Item::Table(names.table.clone()));
     }

@@ -45,7 +45,7 @@ use k8s_openapi::api::core::v1::Pod;
 use mizzen_api::client::feed::{self, News, Selector};
 use mizzen_api::client::pods::PODS;
 use mizzen_api::client::rest::Rest;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -68,6 +68,7 @@ pub struct Kubelet {
     client: kube::Client,
     runtime: Runtime,
     services: Services,
+    network: Option<watch::Receiver<bool>>,
 }
 
 impl Kubelet {
@@ -80,7 +81,15 @@ impl Kubelet {
             client,
             runtime: Runtime::connect(socket),
             services,
+            network: None,
         }
+    }
+
+    /// Looks at the node's health at once when the Pod network is ready.
+    #[must_use]
+    pub fn on_network(mut self, ready: watch::Receiver<bool>) -> Self {
+        self.network = Some(ready);
+        self
     }
 
     /// Runs until `stop`; Pods keep running.
@@ -127,6 +136,15 @@ impl Kubelet {
         let heartbeat = node::Heartbeat::new(self.config.clone(), Arc::clone(&shared), machine);
         let (to_node, node_news) = mpsc::channel(EVENT_QUEUE);
         tasks.spawn(heartbeat.run(node_news, stop.child_token()));
+        if let Some(mut ready) = self.network {
+            let to_node = to_node.clone();
+            tasks.spawn(async move {
+                if ready.wait_for(|ready| *ready).await.is_ok() {
+                    // The runtime sees the configuration a moment later.
+                    let _ = to_node.send(RuntimeEvent::Reconnected).await;
+                }
+            });
+        }
         let dispatcher = Dispatcher::new(shared, to_node);
         dispatcher.run(runtime_events, stop).await;
         Ok(())

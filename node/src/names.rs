@@ -13,6 +13,8 @@ pub const DEFAULT_DATA_DIR: &str = "/var/lib/mizzen";
 pub struct Names {
     /// The bridge that Pods are attached to.
     pub bridge: String,
+    /// The device that carries packets to the Pods of other nodes.
+    pub overlay: String,
     /// The nftables table.
     pub table: String,
     /// The cgroup below which all Pods live.
@@ -29,6 +31,7 @@ impl Names {
         if data_dir == Path::new(DEFAULT_DATA_DIR) {
             return Self {
                 bridge: "mizzen0".into(),
+                overlay: "mizzen.1".into(),
                 table: "mizzen".into(),
                 cgroup: "mizzen".into(),
                 pod_logs: "/var/log/pods".into(),
@@ -41,6 +44,7 @@ impl Names {
         let mark = hasher.finish() as u32;
         Self {
             bridge: format!("mizzen{mark:08x}"),
+            overlay: format!("mzn{mark:08x}.1"),
             table: format!("mizzen-{mark:08x}"),
             cgroup: format!("mizzen-{mark:08x}"),
             pod_logs: data_dir.join("agent/log/pods"),
@@ -62,7 +66,7 @@ mod tests {
         );
         assert_eq!(usual.bridge, "mizzen0");
         assert_ne!(one, two);
-        assert!(one.bridge.len() <= 15);
+        assert!(one.bridge.len() <= 15 && one.overlay.len() <= 15);
         assert_eq!(one, Names::of(Path::new("/srv/a")));
     }
 }

@@ -1,12 +1,16 @@
 //! The Pod network of this node: a bridge, its addresses and routes, kernel settings and the CNI configuration.
 //!
-//! Entry points: [`setup`], which may run again at any time, and [`remove`], which undoes it exactly. Pods join through
+//! Entry points: [`PodNetwork`], which follows the Node objects: its own says which addresses this node's Pods have, the
+//! others are the peers of the overlay ([`overlay`], pure; [`overlay::kernel`] carries it out); [`setup`], which may run
+//! again at any time, and [`remove`], which undoes all of it exactly. Pods join through
 //! the standard CNI plugins `bridge` and `host-local`; the bridge is made here first, with a fixed hardware address (a
 //! bridge otherwise takes that of its lowest port, and Pods lose their gateway for a moment whenever that changes).
 //! The range of Services is routed to the bridge, so that the node reaches them without a default route. Masquerade
 //! and everything else in nftables is [`crate::proxy`]'s.
 
 mod link;
+mod overlay;
+mod pod_network;
 mod sysctl;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -15,6 +19,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use ipnet::Ipv4Net;
 use serde_json::{Value, json};
+
+pub use pod_network::PodNetwork;
 
 use crate::names::Names;
 
@@ -29,6 +35,10 @@ pub struct Settings {
     pub cni_conf_dir: PathBuf,
     /// The bridge that Pods are attached to.
     pub bridge: String,
+    /// The device that carries packets to the Pods of other nodes; it exists while there are any.
+    pub overlay: String,
+    /// The address that other nodes reach this node at; without one there is no overlay.
+    pub node_ip: Option<Ipv4Addr>,
     /// The nftables table.
     pub table: String,
     /// Addresses of this node's Pods; the first is the bridge's.
@@ -39,7 +49,7 @@ pub struct Settings {
     pub service_cidr: Ipv4Net,
     /// The address that cluster DNS answers on, here on the node; `None` when a Service of the cluster does.
     pub dns_ip: Option<Ipv4Addr>,
-    /// The largest packet; the kernel's default when `None`.
+    /// The largest packet of a Pod; the kernel's default when `None`.
     pub mtu: Option<u32>,
 }
 
@@ -52,6 +62,8 @@ impl Settings {
             data_dir: data_dir.to_owned(),
             cni_conf_dir: data_dir.join("agent/etc/cni/net.d"),
             bridge: names.bridge,
+            overlay: names.overlay,
+            node_ip: None,
             table: names.table,
             pod_cidr: Ipv4Net::new_assert([10, 42, 0, 0].into(), 24),
             cluster_cidr: Ipv4Net::new_assert([10, 42, 0, 0].into(), 16),
@@ -63,7 +75,7 @@ impl Settings {
 
     /// The bridge's address: the first of the Pods' range.
     pub fn gateway(&self) -> Ipv4Addr {
-        self.pod_cidr.hosts().next().unwrap_or(self.pod_cidr.addr())
+        gateway(self.pod_cidr)
     }
 
     fn conflist(&self) -> PathBuf {
@@ -75,21 +87,27 @@ impl Settings {
     }
 }
 
+/// What a node itself is called in its Pods' range.
+fn gateway(pod_cidr: Ipv4Net) -> Ipv4Addr {
+    pod_cidr.hosts().next().unwrap_or(pod_cidr.addr())
+}
+
 /// Brings the node's network into its state.
 pub async fn setup(settings: &Settings) -> anyhow::Result<()> {
     link::setup(settings)
         .await
         .with_context(|| format!("bridge {}", settings.bridge))?;
-    sysctl::set(&settings.bridge, &settings.saved_sysctls()).context("kernel settings")?;
+    sysctl::set(&settings.saved_sysctls()).context("kernel settings")?;
+    sysctl::route_loopback(&settings.bridge)?;
     write(&settings.conflist(), &format!("{:#}\n", conflist(settings)))
 }
 
-/// Removes the bridge, the nftables table and the CNI configuration, and restores the kernel's settings.
+/// Removes the links with their routes, the nftables table and the CNI configuration, and restores the kernel's settings.
 pub async fn remove(settings: &Settings) -> anyhow::Result<()> {
     crate::proxy::remove(&settings.table).await?;
-    link::remove(&settings.bridge)
-        .await
-        .with_context(|| format!("bridge {}", settings.bridge))?;
+    for link in [&settings.overlay, &settings.bridge] {
+        link::remove(link).await.with_context(|| format!("link {link}"))?;
+    }
     sysctl::restore(&settings.saved_sysctls())?;
     match std::fs::remove_file(settings.conflist()) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),

@@ -1,15 +1,18 @@
-//! Services in nftables: ClusterIPs, NodePorts, load balancer addresses, hostPorts and masquerade, in one table of ours.
+//! Services and NetworkPolicies in nftables: ClusterIPs, NodePorts, load balancer addresses, hostPorts, masquerade and who
+//! may reach whom, in one table of ours.
 //!
-//! Entry point: [`Proxy::run`]. Changes of Services, EndpointSlices and Pods mark their owner dirty (a Service or a
-//! Pod); the one task takes what is dirty, plans it anew ([`rules`], pure), and sends the difference ([`ruleset`], pure)
-//! to the kernel ([`table`]) in one transaction. While that runs, further changes gather for the next. The first
+//! Entry point: [`Proxy::run`]. Changes of Services, EndpointSlices, Pods and policies mark their owner dirty (a Service, a
+//! Pod or a policy); the one task takes what is dirty, plans it anew ([`rules`] and [`policy`], pure), and sends the
+//! difference ([`ruleset`], pure) to the kernel ([`table`]) in one transaction. While that runs, further changes gather for the next. The first
 //! transaction is sent when all copies are complete and replaces the table that an earlier Mizzen left, so that a
 //! restart interrupts nothing; after a failed transaction the next one replaces the whole table too.
 //!
 //! Invariant: only this module writes to the table, and it writes nowhere else.
 
 mod conntrack;
+mod enforce;
 mod host_ports;
+mod policy;
 mod rules;
 mod ruleset;
 mod table;
@@ -26,12 +29,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::network;
 use crate::services::Services;
+use enforce::Policies;
 use host_ports::HostPod;
 use rules::{Node, Plan};
 use ruleset::{Difference, Owner, Ruleset};
 use table::Table;
 
 const PODS: Gvr<'static> = Gvr::new("", "v1", "pods");
+/// How long Services wait for policies that an earlier table may hold.
+const POLICIES_PATIENCE: Duration = Duration::from_secs(10);
 /// Pause before a failed transaction is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -44,7 +50,11 @@ struct Dirty {
 
 impl Dirty {
     fn mark(&self, owner: Owner) {
-        self.owners.lock().insert(owner);
+        self.mark_all(std::iter::once(owner));
+    }
+
+    fn mark_all(&self, owners: impl Iterator<Item = Owner>) {
+        self.owners.lock().extend(owners);
         self.changed.notify_one();
     }
 
@@ -63,6 +73,7 @@ impl Dirty {
 /// The proxy.
 pub struct Proxy {
     services: Option<Services>,
+    policies: Option<Arc<Policies>>,
     pods: Arc<Reflector<HostPod>>,
     client: kube::Client,
     node: Node,
@@ -105,6 +116,7 @@ impl Proxy {
         };
         Self {
             services,
+            policies: None,
             pods,
             client,
             node,
@@ -114,12 +126,28 @@ impl Proxy {
         }
     }
 
+    /// Also enforces NetworkPolicies; `client` may watch them, all Pods and all namespaces.
+    #[must_use]
+    pub fn enforcing(mut self, client: kube::Client) -> Self {
+        let policies = Policies::new(client, &self.node.name, self.node.reserved, &self.dirty);
+        self.policies = Some(policies);
+        self
+    }
+
     /// Keeps the table up to date until `stop`, and leaves it in place then.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let rest = Rest::new(self.client.clone(), "mizzen-proxy");
         let watch = self.pods.clone().run(rest, stop.clone());
+        let (policies, dirty, token) = (self.policies.clone(), self.dirty.clone(), stop.clone());
+        let policies = async move {
+            match policies {
+                Some(policies) => policies.run(&dirty, &token).await,
+                None => token.cancelled().await,
+            }
+        };
         tokio::select! {
             () = watch => {}
+            () = policies => {}
             () = self.follow() => {}
             () = stop.cancelled() => {}
         }
@@ -131,6 +159,13 @@ impl Proxy {
             services.synced().await;
         }
         self.pods.synced().await;
+        if let Some(policies) = &self.policies
+            && tokio::time::timeout(POLICIES_PATIENCE, policies.synced())
+                .await
+                .is_err()
+        {
+            tracing::warn!("network policies cannot be read and are not enforced yet; Services do not wait for them");
+        }
         let mut whole = true;
         loop {
             // The first time even an empty cluster gets its table: nothing is dirty then.
@@ -139,7 +174,8 @@ impl Proxy {
                 false => self.dirty.take().await,
             };
             let mut difference = Difference::default();
-            for owner in owners {
+            // Pods refer to the policies that there are then, so these come first.
+            for owner in self.in_order(owners) {
                 let plan = self.plan_of(&owner);
                 self.ruleset.replace(owner, plan, &mut difference);
             }
@@ -147,11 +183,33 @@ impl Proxy {
         }
     }
 
+    /// The owners in the order in which they are planned; where a policy changes, so may all Pods of its namespace.
+    fn in_order(&self, mut owners: HashSet<Owner>) -> Vec<Owner> {
+        let namespaces: HashSet<_> = owners
+            .iter()
+            .filter_map(|owner| match owner {
+                Owner::Policy(key) => Some(key.namespace.clone()),
+                _ => None,
+            })
+            .collect();
+        if let Some(policies) = &self.policies {
+            for namespace in namespaces {
+                let there = policies.local(&namespace).into_iter().map(|pod| Owner::Pod(pod.key()));
+                owners.extend(there);
+                owners.extend(self.ruleset.pods_of(&namespace));
+            }
+        }
+        let mut owners: Vec<_> = owners.into_iter().collect();
+        owners.sort_by_key(|owner| !matches!(owner, Owner::Policy(_)));
+        owners
+    }
+
     /// Sends a transaction; a failure is told, and waited out.
-    async fn write(&self, whole: bool, Difference { operations, fronts }: Difference) -> bool {
+    async fn write(&self, whole: bool, mut difference: Difference) -> bool {
+        let fronts = std::mem::take(&mut difference.fronts);
         let result = match whole {
             true => self.table.reset(&self.ruleset.all()).await,
-            false => self.table.apply(&operations).await,
+            false => self.table.apply(&difference.into_operations()).await,
         };
         if let Err(error) = result {
             tracing::error!("the kernel refused the rules for Services, all are sent again: {error:#}");
@@ -168,10 +226,19 @@ impl Proxy {
 
     fn plan_of(&self, owner: &Owner) -> Plan {
         match (owner, &self.services) {
-            (Owner::Pod(key), _) => self
-                .pods
-                .get(&key.namespace, &key.name)
-                .map(|pod| pod.plan())
+            (Owner::Pod(key), _) => {
+                let pod = self.pods.get(&key.namespace, &key.name);
+                let mut plan = pod.map(|pod| pod.plan()).unwrap_or_default();
+                if let Some(policies) = &self.policies {
+                    let planned = |owner: &Owner| self.ruleset.has(owner);
+                    policies.isolate(&key.namespace, &key.name, planned, &mut plan);
+                }
+                plan
+            }
+            (Owner::Policy(key), _) => self
+                .policies
+                .as_ref()
+                .map(|policies| policies.plan(&key.namespace, &key.name))
                 .unwrap_or_default(),
             (Owner::Service(key), Some(services)) => match services.services.get(&key.namespace, &key.name) {
                 Some(service) => rules::plan(&service, &services.slices_of(&key.namespace, &key.name), &self.node),

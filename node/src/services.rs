@@ -4,10 +4,12 @@
 
 mod projection;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use mizzen_api::client::reflector::Reflector;
+use mizzen_api::client::reflector::{Change, Key, Projection as _, Reflector};
 use mizzen_api::client::rest::{Gvr, Rest};
+use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use projection::{Endpoint, EndpointPort, EndpointSlice, Protocol, Service, ServicePort, ServiceType};
@@ -20,14 +22,37 @@ const ENDPOINT_SLICES: Gvr<'static> = Gvr::new("discovery.k8s.io", "v1", "endpoi
 pub struct Services {
     pub(crate) services: Arc<Reflector<Service>>,
     pub(crate) slices: Arc<Reflector<EndpointSlice>>,
+    by_service: Arc<RwLock<HashMap<Key, Vec<Arc<EndpointSlice>>>>>,
 }
 
 impl Default for Services {
     fn default() -> Self {
+        let (slices, by_service) = (Reflector::<EndpointSlice>::new(ENDPOINT_SLICES), Arc::default());
+        let index: Arc<RwLock<HashMap<Key, Vec<Arc<EndpointSlice>>>>> = Arc::clone(&by_service);
+        // The first to be told: whoever subscribes later finds the index up to date.
+        slices.subscribe(move |change| file(&mut index.write(), change));
         Self {
             services: Reflector::new(SERVICES),
-            slices: Reflector::new(ENDPOINT_SLICES),
+            slices,
+            by_service,
         }
+    }
+}
+
+/// Keeps the slices of every Service together.
+fn file(index: &mut HashMap<Key, Vec<Arc<EndpointSlice>>>, change: &Change<'_, EndpointSlice>) {
+    if let Some(old) = change.old {
+        let key = Key::new(&old.namespace, &old.service);
+        if let Some(slices) = index.get_mut(&key) {
+            slices.retain(|slice| slice.name() != old.name());
+            if slices.is_empty() {
+                index.remove(&key);
+            }
+        }
+    }
+    if let Some(new) = change.new {
+        let slices = index.entry(Key::new(&new.namespace, &new.service)).or_default();
+        slices.push(Arc::clone(new));
     }
 }
 
@@ -49,6 +74,7 @@ impl Services {
 
     /// The slices of one Service.
     pub(crate) fn slices_of(&self, namespace: &str, service: &str) -> Vec<Arc<EndpointSlice>> {
-        self.slices.select(namespace, |slice| &*slice.service == service)
+        let key = Key::new(namespace, service);
+        self.by_service.read().get(&key).cloned().unwrap_or_default()
     }
 }

@@ -1,6 +1,9 @@
 //! Pods with a network in a world of its own: a network namespace with our containerd, bridge, table, DNS and kubelet
 //! API, and real containers; only the API server is played. Needs root, containerd, runc, CNI plugins and nft.
 
+#[path = "fake/api.rs"]
+mod api;
+
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
@@ -8,9 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use api::Api;
 use futures::{SinkExt as _, StreamExt as _};
-use http_body_util::StreamBody;
 use hyper_util::rt::TokioIo;
 use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
 use k8s_cri::v1::{
@@ -26,9 +28,7 @@ use mizzen_node::names::Names;
 use mizzen_node::network;
 use mizzen_node::proxy::Proxy;
 use mizzen_node::services::Services;
-use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -37,64 +37,6 @@ use tokio_util::sync::CancellationToken;
 const PATIENCE: Duration = Duration::from_secs(30);
 const NODE: &str = "here";
 const SERVICE: &str = "10.43.0.7:80";
-
-/// An API server that serves three lists, and watches that tell what the test says.
-#[derive(Clone, Default)]
-struct Api(Arc<Mutex<HashMap<String, Resource>>>);
-
-type Stream =
-    StreamBody<futures::stream::BoxStream<'static, Result<http_body::Frame<Bytes>, std::convert::Infallible>>>;
-
-#[derive(Default)]
-struct Resource {
-    objects: HashMap<String, Value>,
-    watchers: Vec<mpsc::UnboundedSender<Bytes>>,
-    revision: u64,
-}
-
-impl Api {
-    fn client(&self) -> kube::Client {
-        let api = self.clone();
-        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
-            let answer = api.answer(request.uri());
-            async move { Ok::<_, std::convert::Infallible>(answer) }
-        });
-        kube::Client::new(service, "default")
-    }
-
-    fn answer(&self, uri: &http::Uri) -> http::Response<Stream> {
-        let plural = uri.path().rsplit('/').next().unwrap_or_default().to_owned();
-        let mut resources = self.0.lock();
-        let resource = resources.entry(plural).or_default();
-        let stream = if uri.query().is_some_and(|query| query.contains("watch=")) {
-            let (sender, receiver) = mpsc::unbounded_channel();
-            resource.watchers.push(sender);
-            tokio_stream::wrappers::UnboundedReceiverStream::new(receiver).boxed()
-        } else {
-            let items: Vec<&Value> = resource.objects.values().collect();
-            let list = json!({
-                "kind": "List", "apiVersion": "v1",
-                "metadata": { "resourceVersion": resource.revision.to_string() }, "items": items,
-            });
-            futures::stream::iter([Bytes::from(list.to_string())]).boxed()
-        };
-        http::Response::new(StreamBody::new(
-            stream.map(|bytes| Ok(http_body::Frame::data(bytes))).boxed(),
-        ))
-    }
-
-    fn apply(&self, plural: &str, mut object: Value) {
-        let mut resources = self.0.lock();
-        let resource = resources.entry(plural.to_owned()).or_default();
-        resource.revision += 1;
-        object["metadata"]["resourceVersion"] = resource.revision.to_string().into();
-        let name = object["metadata"]["name"].as_str().expect("a name").to_owned();
-        let known = resource.objects.insert(name, object.clone()).is_some();
-        let kind = if known { "MODIFIED" } else { "ADDED" };
-        let line = Bytes::from(format!("{}\n", json!({ "type": kind, "object": object })));
-        resource.watchers.retain(|watcher| watcher.send(line.clone()).is_ok());
-    }
-}
 
 struct Pod {
     sandbox: String,
@@ -616,6 +558,8 @@ async fn host_ports(world: &World, a: &Pod, b: &Pod) {
         fetch(None, &format!("{gateway}:18081")).is_err(),
         "another address of the node"
     );
+    world.api.remove("pods", "a");
+    eventually(|| fetch(None, "127.0.0.1:18081").is_err()).await;
 }
 
 async fn kubelet(world: &World, b: &Pod) {

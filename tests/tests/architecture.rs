@@ -13,6 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("mizzen-node", &["mizzen-api"]),
     ("mizzen-tui", &["mizzen-api"]),
     ("mizzen-web", &["mizzen-api"]),
+    ("mizzen-web-bundle", &[]),
     (
         "mizzen",
         &["mizzen-api", "mizzen-server", "mizzen-node", "mizzen-tui", "mizzen-web"],

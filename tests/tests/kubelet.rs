@@ -131,7 +131,7 @@ impl World {
         let data_dir = self.dir.path().to_owned();
         let n = self.number;
         let config = AgentConfig {
-            pod_cidr: Ipv4Net::new_assert([10, 190 + n, 0, 0].into(), 24).into(),
+            pod_cidr: Some(Ipv4Net::new_assert([10, 190 + n, 0, 0].into(), 24)),
             cluster_cidr: Ipv4Net::new_assert([10, 190 + n, 0, 0].into(), 16),
             service_cidr: Ipv4Net::new_assert([10, 210 + n, 0, 0].into(), 16),
             cluster_dns: vec![[10, 210 + n, 0, 10].into()],

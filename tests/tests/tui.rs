@@ -1,8 +1,12 @@
 //! The terminal UI as a person uses it: a terminal of its own, keys in, a screen out; against a control plane
 //! that is killed and started again beneath it.
 
+#[path = "tui/simulated.rs"]
+mod simulated;
+
 use std::fs::File;
 use std::io::{Read, Write};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -15,6 +19,9 @@ use nix::unistd::Pid;
 /// How long a screen may take to say something.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long the screen may tell what is not so any more.
+const TRUE_AGAIN: Duration = Duration::from_secs(2);
+
 /// The console in a terminal.
 struct Console {
     child: Child,
@@ -23,7 +30,11 @@ struct Console {
 }
 
 impl Console {
-    fn start(cluster: &Cluster, (columns, rows): (u16, u16), arguments: &[&str]) -> Self {
+    fn start(cluster: &Cluster, size: (u16, u16), arguments: &[&str]) -> Self {
+        Self::start_with(&cluster.kubeconfig(), cluster.scratch(), size, arguments)
+    }
+
+    fn start_with(kubeconfig: &Path, home: &Path, (columns, rows): (u16, u16), arguments: &[&str]) -> Self {
         let size = Winsize {
             ws_row: rows,
             ws_col: columns,
@@ -38,8 +49,8 @@ impl Console {
             .arg(program())
             .arg("tui")
             .args(arguments)
-            .env("KUBECONFIG", cluster.kubeconfig())
-            .env("HOME", cluster.scratch())
+            .env("KUBECONFIG", kubeconfig)
+            .env("HOME", home)
             .env("TERM", "xterm-256color")
             .env("COLORTERM", "truecolor")
             .stdin(side())
@@ -72,6 +83,15 @@ impl Console {
         self.terminal
             .write_all(keys.as_bytes())
             .expect("the terminal takes keys");
+    }
+
+    /// Sees a text within the time in which the screen must be true again.
+    #[track_caller]
+    fn sees_soon(&self, text: &str) {
+        let start = Instant::now();
+        self.sees(text);
+        let took = start.elapsed();
+        assert!(took < TRUE_AGAIN, "{text:?} took {took:?}");
     }
 
     #[track_caller]
@@ -210,7 +230,7 @@ fn a_cluster_is_watched_by_keys_alone() {
     console.sees("cannot reach the server");
     console.sees("pods(shop)[5]");
     cluster.launch();
-    console.sees("● live");
+    console.sees_soon("● live");
     cluster.run(&["scale", "-n", "shop", "deployment/web", "--replicas=2"]);
     console.sees("pods(shop)[2]");
 
@@ -255,4 +275,121 @@ fn every_way_out_gives_the_terminal_back() {
     console.sees("there are no nodes");
     console.keys(":q\r");
     assert!(console.ends(), ":q: the terminal is not as it was");
+}
+
+const ROLE: &str = "
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: jane, namespace: shop}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: reader, namespace: shop}
+rules:
+- {apiGroups: [''], resources: [pods, pods/log, services], verbs: [get, list, watch]}
+- {apiGroups: [apps], resources: [deployments], verbs: [get, list, watch]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: reader, namespace: shop}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: reader}
+subjects: [{kind: ServiceAccount, name: jane, namespace: shop}]
+";
+
+#[test]
+fn a_service_account_sees_what_it_may_and_is_told_what_it_may_not() {
+    if !can_run_containers() {
+        return;
+    }
+    let cluster = Cluster::start_with(&["--disable-agent"]);
+    cluster.run(&["create", "namespace", "shop"]);
+    cluster.apply(ROLE);
+    cluster.apply(DEPLOYMENT);
+    let token = cluster.run(&["create", "token", "-n", "shop", "jane"]);
+    let kubeconfig = cluster.scratch().join("jane.yaml");
+    std::fs::copy(cluster.kubeconfig(), &kubeconfig).expect("a copy");
+    let config = |arguments: &[&str]| {
+        let mut command = cluster.kubectl(&["config"]);
+        mizzen_tests::succeed(command.args(arguments).env("KUBECONFIG", &kubeconfig));
+    };
+    config(&["set-credentials", "jane", &format!("--token={}", token.trim())]);
+    config(&["set-context", "--current", "--user=jane", "--namespace=shop"]);
+
+    let mut console = Console::start_with(&kubeconfig, cluster.scratch(), (200, 40), &[]);
+    console.sees("pods(shop)[3]");
+    console.sees("(no delete pods)");
+    console.keys("\x04");
+    console.sees("you may not delete pods here");
+    // Namespaces cannot be listed; those in use are offered all the same.
+    console.keys(":ns\r");
+    console.sees("the verb list is missing on namespaces");
+    console.keys(":dp sh");
+    console.sees(":dp shop");
+    console.keys("\t\r");
+    console.sees("deployments(shop)[1]");
+    console.keys("0");
+    console.sees("the verb list is missing on deployments in any namespace");
+    console.keys("1");
+    console.sees("deployments(shop)[1]");
+    console.keys("\x03");
+    assert!(console.ends(), "the terminal is not as it was");
+}
+
+#[test]
+fn another_servers_api_is_read_and_its_changes_are_followed() {
+    use simulated::Simulated;
+    let scratch = tempfile::tempdir().expect("a directory");
+    let (kubeconfig, credentials) = (scratch.path().join("config"), scratch.path().join("credentials"));
+    std::fs::write(&credentials, Simulated::credentials("first")).expect("a file");
+    let server = Simulated::start("first");
+    server.kubeconfig(&kubeconfig, &credentials, "shop");
+    let pod = |name: &str| {
+        serde_json::json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "shop"},
+            "spec": {"containers": [{"name": "main", "image": "web:1"}]}, "status": {"phase": "Running"}})
+    };
+    server.put("pods", pod("web-1"));
+    let arguments = ["--read-only"];
+    let mut console = Console::start_with(&kubeconfig, scratch.path(), (160, 40), &arguments);
+    console.sees("pods(shop)[1]");
+    console.sees("v1.30.0-other");
+    console.sees("read-only");
+    server.put("pods", pod("web-2"));
+    console.sees_soon("pods(shop)[2]");
+    console.keys("0");
+    console.sees("the verb list is missing on pods in any namespace");
+    console.keys("1");
+    console.sees("pods(shop)[2]");
+
+    // The token expires: the program that gave it is asked again, and what happened meanwhile is seen.
+    std::fs::write(&credentials, Simulated::credentials("second")).expect("a file");
+    server.expect_token("second");
+    server.put("pods", pod("web-3"));
+    console.sees_soon("pods(shop)[3]");
+    console.sees_soon("● live");
+    // As long as it gives no good one, that is said, and the last known rows stay.
+    server.expect_token("third");
+    console.sees("credentials refused or expired");
+    console.sees("pods(shop)[3]");
+    std::fs::write(&credentials, Simulated::credentials("third")).expect("a file");
+    console.sees_soon("● live");
+
+    // A kind comes while its definitions are looked at, goes while its objects are, and comes again.
+    console.keys(":customresourcedefinitions\r");
+    console.sees("there are no customresourcedefinitions");
+    let widgets = ("/apis/example.com/v1", "widgets", "Widget", true);
+    let widget = serde_json::json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w1", "namespace": "shop"}});
+    server.put("widgets", widget);
+    server.serve(widgets, true);
+    console.sees_soon("customresourcedefinitions[1]");
+    pause(Duration::from_secs(1));
+    console.keys("\r");
+    console.sees_soon("widgets(shop)[1]");
+    server.serve(widgets, false);
+    server.expect_token("third");
+    console.sees("could not find the requested resource");
+    server.serve(widgets, true);
+    console.sees_soon("● live");
+    console.sees("widgets(shop)[1]");
+    console.keys(":q\r");
+    assert!(console.ends(), "the terminal is not as it was");
 }

@@ -19,7 +19,7 @@ use mizzen_api::resource::{self, Registry};
 use ratatui::layout::Rect;
 
 use crate::bindings::{self, Act, Bindings};
-use crate::data::{Data, Rights, Source, beside, is_measured};
+use crate::data::{Batch, Data, Rights, Source, beside, is_measured};
 use crate::effect::Effect;
 use crate::event::{Cluster, Event, Notice, Reply, Stamped, Tone, ViewId};
 use crate::forwards::Forwards;
@@ -37,6 +37,10 @@ const LINGER: SignedDuration = SignedDuration::from_secs(30);
 const SHOWN: SignedDuration = SignedDuration::from_secs(5);
 /// Notices that the history keeps.
 const KEPT: usize = 500;
+/// Status code of an answer to credentials that are not, or no longer, good.
+const UNAUTHORIZED: u16 = 401;
+/// Shortest time between two readings of credentials.
+const RENEWALS: SignedDuration = SignedDuration::from_secs(1);
 /// Namespaces in which it is asked what one may do.
 const RIGHTS: usize = 200;
 /// Namespaces behind the digit keys.
@@ -125,6 +129,8 @@ pub struct App {
     watched: BTreeSet<Arc<Source>>,
     unused: HashMap<Arc<Source>, Timestamp>,
     rights_asked: HashSet<String>,
+    /// When credentials were last read again.
+    renewed: Option<Timestamp>,
     namespaces_given: bool,
 }
 
@@ -166,6 +172,7 @@ impl App {
             watched: BTreeSet::new(),
             unused: HashMap::new(),
             rights_asked: HashSet::new(),
+            renewed: None,
             namespaces_given: namespaces.is_some(),
             setup,
         };
@@ -207,6 +214,7 @@ impl App {
                 self.with_view(effects, |view, cx| view.shown(cx));
             }
             Event::Data(source, batch) => {
+                self.renew(&batch, effects);
                 let changed = self.world.data.apply(&source, batch, self.world.now);
                 if let Some(open) = self.tabs.top_mut() {
                     let cx = self.world.cx(open.id);
@@ -228,6 +236,18 @@ impl App {
             Event::Forward(id, news) => self.world.forwards.apply(id, news),
             Event::Reply(to, reply) => self.reply(to, reply, effects),
             Event::Notice(notice) => self.say(notice),
+        }
+    }
+
+    /// Credentials that the server refuses are read again; what issues them may be a program that we run.
+    fn renew(&mut self, batch: &Batch, effects: &mut Vec<Effect>) {
+        let now = self.world.now;
+        let refused = matches!(batch, Batch::Trouble(trouble) if trouble.code == UNAUTHORIZED);
+        let lately = self.renewed.is_some_and(|at| now.duration_since(at) < RENEWALS);
+        if refused && !lately {
+            self.renewed = Some(now);
+            let context = Some(self.world.cluster.context.clone());
+            effects.push(Effect::Renew(context.filter(|name| !name.is_empty())));
         }
     }
 

@@ -7,6 +7,8 @@
 //!
 //! `~/.config/mizzen/keys.yaml` maps names to keys (`delete: [ctrl-x, X]`); what it names wrongly is told.
 
+pub mod k9s;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
@@ -70,7 +72,7 @@ bindings! {
     Down "down" ["down" "j"] ["table" "text" "tree"] "Navigation" "down";
     Left "left" ["left" "h"] ["table" "text" "tree"] "Navigation" "left";
     Right "right" ["right" "l"] ["text"] "Navigation" "right";
-    RightColumns "right-columns" ["right"] ["table" "tree"] "Navigation" "right";
+    RightColumns "right-columns" ["right" "l"] ["table" "tree"] "Navigation" "right";
     Top "top" ["g" "home"] ["table" "text" "tree"] "Navigation" "to the top";
     Bottom "bottom" ["G" "end"] ["table" "text" "tree"] "Navigation" "to the bottom";
     PageDown "page-down" ["ctrl-f" "pagedown"] ["table" "text" "tree"] "Navigation" "a page down";
@@ -78,7 +80,7 @@ bindings! {
     ClearFilter "clear-filter" ["ctrl-u" "ctrl-q"] ["table" "text" "tree"] "Navigation" "clear the filter";
 
     Actions "actions" ["m"] ["table" "tree"] "Actions" "everything that can be done to the row";
-    Edit "edit" ["e"] ["table" "tree"] "Actions" "edit";
+    Edit "edit" ["e"] ["table" "tree" "text"] "Actions" "edit";
     Create "create" ["ctrl-n"] ["table"] "Actions" "a new object of this kind, from a template";
     ApplyFile "apply-file" ["a"] ["dir"] "Actions" "apply the file";
     Scale "scale" ["s"] ["deployments" "statefulsets" "replicasets" "replicationcontrollers"] "Actions" "scale";
@@ -117,6 +119,22 @@ bindings! {
     SortIp "sort-ip" ["I"] ["pods"] "Sort" "by address";
     SortCpu "sort-cpu" ["C"] ["pods" "nodes"] "Sort" "by CPU";
     SortMem "sort-memory" ["M"] ["pods" "nodes"] "Sort" "by memory";
+    SortCpuOfRequest "sort-cpu-of-request" ["X"] ["pods"] "Sort" "by CPU of what is asked for";
+    SortMemOfRequest "sort-memory-of-request" ["Z"] ["pods"] "Sort" "by memory of what is asked for";
+    SortCpuOfLimit "sort-cpu-of-limit" ["ctrl-x"] ["pods"] "Sort" "by CPU of the limit";
+    SortRoles "sort-roles" ["R"] ["nodes"] "Sort" "by roles";
+    SortUpToDate "sort-up-to-date" ["U"] ["deployments" "daemonsets"] "Sort" "by Pods of the newest template";
+    SortAvailable "sort-available" ["L"] ["deployments" "daemonsets"] "Sort" "by available Pods";
+    SortDesired "sort-desired" ["D"] ["daemonsets"] "Sort" "by wanted Pods";
+    SortCurrent "sort-current" ["C"] ["daemonsets"] "Sort" "by Pods";
+    SortLastSeen "sort-last-seen" ["L"] ["events"] "Sort" "by when it was last seen";
+    SortFirstSeen "sort-first-seen" ["F"] ["events"] "Sort" "by when it was first seen";
+    SortType "sort-type" ["T"] ["events"] "Sort" "by type";
+    SortReason "sort-reason" ["R"] ["events"] "Sort" "by reason";
+    SortSource "sort-source" ["S"] ["events"] "Sort" "by source";
+    SortCount "sort-count" ["C"] ["events"] "Sort" "by count";
+    SortVolume "sort-volume" ["V"] ["persistentvolumeclaims"] "Sort" "by volume";
+    SortCapacity "sort-capacity" ["C"] ["persistentvolumeclaims"] "Sort" "by capacity";
     ColumnLeft "column-left" ["shift-left" "<"] ["table"] "Sort" "choose the column to the left";
     ColumnRight "column-right" ["shift-right" ">"] ["table"] "Sort" "choose the column to the right";
     SortColumn "sort-column" ["O"] ["table"] "Sort" "by the chosen column; again to reverse";

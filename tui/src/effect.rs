@@ -17,6 +17,8 @@ use crate::tasks::Job;
 pub enum Effect {
     /// Connect to a context, or to the current one.
     Connect(Option<String>),
+    /// Read the credentials of this context again, because the server refuses the old ones.
+    Renew(Option<String>),
     /// Begin to watch.
     Watch(Arc<Source>),
     /// No view looks at this any more.

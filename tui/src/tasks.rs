@@ -105,6 +105,10 @@ impl Runner {
     pub fn run(&mut self, effect: Effect) -> Option<Effect> {
         match effect {
             Effect::Connect(context) => self.connect(context),
+            Effect::Renew(context) => {
+                let work = connect::renew(self.options.clone(), context, self.session.clone());
+                spawn(self.all.clone(), work);
+            }
             Effect::Watch(source) => self.watch(source),
             Effect::Unwatch(source) => {
                 if let Some(token) = self.watches.remove(&source) {
@@ -160,9 +164,10 @@ impl Runner {
         let token = self.all.child_token();
         self.watches.insert(source.clone(), token.clone());
         let events = self.events.clone();
+        let session = self.session.subscribe();
         match is_measured(&source) {
             true => self.with_session(token, move |session| metrics::run(session.rest, source, events)),
-            false => self.with_session(token, move |session| watch::run(session.rest, source, events)),
+            false => self.with_session(token, move |_| watch::run(session, source, events)),
         }
     }
 

@@ -145,6 +145,21 @@ impl Filter {
         self.terms.is_empty()
     }
 
+    /// Whether every row that this keeps is surely kept by `other` as well, as while a word is typed.
+    pub fn narrows(&self, other: &Self) -> bool {
+        if self.ranks() || other.ranks() {
+            return false;
+        }
+        match (self.terms.as_slice(), other.terms.as_slice()) {
+            (_, []) => true,
+            ([new], [old]) if !new.inverse && !old.inverse && new.place == old.place => match (&new.test, &old.test) {
+                (Test::Text(new), Test::Text(old)) => new.implies(old),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
     /// Whether it ranks rows, so that they come best first rather than in the table's order.
     pub fn ranks(&self) -> bool {
         self.terms

@@ -19,8 +19,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Owne
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use mizzen_api::client::events::Severity;
-use mizzen_api::client::feed::{self, Selector};
-use mizzen_api::client::rest::{Gvr, Rest};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -231,9 +229,9 @@ impl Heartbeat {
             }
             None => {
                 let mut node = registration(&self.config, &self.storage());
-                let cidr = self.config.pod_cidr.to_string();
+                let cidr = self.config.pod_cidr.map(|cidr| cidr.to_string());
                 let spec = node.spec.get_or_insert_default();
-                (spec.pod_cidr, spec.pod_cidrs) = (Some(cidr.clone()), Some(vec![cidr]));
+                (spec.pod_cidr, spec.pod_cidrs) = (cidr.clone(), cidr.map(|cidr| vec![cidr]));
                 self.nodes.create(&PostParams::default(), &node).await?
             }
         };
@@ -497,23 +495,6 @@ fn labels(config: &AgentConfig) -> BTreeMap<String, String> {
     .into();
     labels.extend(config.node_labels.clone());
     labels
-}
-
-/// Registers the node if it is not there, and waits until a controller gave it its part of the Pod network.
-///
-/// # Errors
-/// When the API refuses.
-pub async fn pod_cidr(config: &AgentConfig, client: kube::Client) -> anyhow::Result<ipnet::IpNet> {
-    let nodes: Api<Node> = Api::all(client.clone());
-    if nodes.get_opt(&config.node_name).await?.is_none() {
-        let storage = super::paths::storage(&config.agent_dir()).display().to_string();
-        let node = registration(config, &storage);
-        nodes.create(&PostParams::default(), &node).await?;
-    }
-    let own = Selector::named("", &config.node_name);
-    let given = |node: Node| node.spec.and_then(|spec| spec.pod_cidr);
-    let cidr = feed::until(Gvr::new("", "v1", "nodes"), own, Rest::new(client, "kubelet"), given).await;
-    Ok(cidr.parse()?)
 }
 
 /// The disk that the data directory is on.

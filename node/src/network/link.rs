@@ -1,9 +1,11 @@
-//! The bridge, through netlink.
+//! The bridge, and what all links need, through netlink.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::Context as _;
 use futures::TryStreamExt as _;
+use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::link::LinkAttribute;
 use rtnetlink::packet_route::route::RouteScope;
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, RouteMessageBuilder};
 
@@ -28,11 +30,11 @@ pub(super) async fn setup(settings: &Settings) -> anyhow::Result<()> {
             index(&handle, &settings.bridge).await?.context("it is gone again")?
         }
     };
-    handle
-        .link()
-        .set(LinkUnspec::new_with_index(index).up().build())
-        .execute()
-        .await?;
+    let mut bridge = LinkUnspec::new_with_index(index).up();
+    if let Some(mtu) = settings.mtu {
+        bridge = bridge.mtu(mtu);
+    }
+    handle.link().set(bridge.build()).execute().await?;
     add_address(&handle, index, gateway, settings.pod_cidr.prefix_len()).await?;
     if let Some(dns) = settings.dns_ip {
         add_address(&handle, index, dns, 32).await?;
@@ -46,22 +48,22 @@ pub(super) async fn setup(settings: &Settings) -> anyhow::Result<()> {
     unless_exists(handle.route().add(route).execute().await).context("route to Services")
 }
 
-pub(super) async fn remove(bridge: &str) -> anyhow::Result<()> {
+pub(super) async fn remove(name: &str) -> anyhow::Result<()> {
     let handle = connect()?;
-    match index(&handle, bridge).await? {
+    match index(&handle, name).await? {
         Some(index) => Ok(handle.link().del(index).execute().await?),
         None => Ok(()),
     }
 }
 
-fn connect() -> anyhow::Result<Handle> {
+pub(super) fn connect() -> anyhow::Result<Handle> {
     let (connection, handle, _) = rtnetlink::new_connection()?;
     // It ends when the handle is dropped.
     tokio::spawn(connection);
     Ok(handle)
 }
 
-async fn index(handle: &Handle, name: &str) -> anyhow::Result<Option<u32>> {
+pub(super) async fn index(handle: &Handle, name: &str) -> anyhow::Result<Option<u32>> {
     match handle
         .link()
         .get()
@@ -76,14 +78,37 @@ async fn index(handle: &Handle, name: &str) -> anyhow::Result<Option<u32>> {
     }
 }
 
-async fn add_address(handle: &Handle, index: u32, address: Ipv4Addr, prefix: u8) -> anyhow::Result<()> {
+pub(super) async fn add_address(handle: &Handle, index: u32, address: Ipv4Addr, prefix: u8) -> anyhow::Result<()> {
     let added = handle.address().add(index, IpAddr::V4(address), prefix).execute().await;
     unless_exists(added).with_context(|| format!("address {address}/{prefix}"))
 }
 
-fn unless_exists(result: Result<(), rtnetlink::Error>) -> anyhow::Result<()> {
+pub(super) fn unless_exists(result: Result<(), rtnetlink::Error>) -> anyhow::Result<()> {
     match result {
         Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == EXISTS => Ok(()),
         other => Ok(other?),
     }
+}
+
+/// The largest packet of the link that has `address`, unless that is loopback.
+pub(super) async fn underlay_mtu(address: Ipv4Addr) -> anyhow::Result<Option<u32>> {
+    let handle = connect()?;
+    let wanted = AddressAttribute::Local(IpAddr::V4(address));
+    let mut addresses = handle.address().get().execute();
+    let mut index = None;
+    while let Some(message) = addresses.try_next().await? {
+        if message.attributes.contains(&wanted) {
+            index = Some(message.header.index);
+        }
+    }
+    let Some(index) = index.filter(|_| !address.is_loopback()) else {
+        return Ok(None);
+    };
+    let link = handle.link().get().match_index(index).execute().try_next().await?;
+    Ok(link.and_then(|link| {
+        link.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::Mtu(mtu) => Some(*mtu),
+            _ => None,
+        })
+    }))
 }

@@ -10,19 +10,13 @@ use anyhow::Context as _;
 const BRIDGE_FILTER: &str = "net/bridge/bridge-nf-call-iptables";
 
 /// Sets what differs, and saves what was there.
-pub(super) fn set(bridge: &str, saved: &Path) -> anyhow::Result<()> {
+pub(super) fn set(saved: &Path) -> anyhow::Result<()> {
     if !path(BRIDGE_FILTER).exists() {
         // Built into some kernels, a module in others; a failure shows below.
         let _ = Command::new("modprobe").arg("br_netfilter").status();
     }
     let mut before = String::new();
-    // The last one goes with the bridge: it needs no restoring.
-    let bridge_local = format!("net/ipv4/conf/{bridge}/route_localnet");
-    for (name, restore) in [
-        ("net/ipv4/ip_forward", true),
-        (BRIDGE_FILTER, true),
-        (bridge_local.as_str(), false),
-    ] {
+    for name in ["net/ipv4/ip_forward", BRIDGE_FILTER] {
         let value = match std::fs::read_to_string(path(name)) {
             Ok(value) => value,
             Err(error) if name == BRIDGE_FILTER => {
@@ -33,9 +27,7 @@ pub(super) fn set(bridge: &str, saved: &Path) -> anyhow::Result<()> {
         };
         if value.trim() != "1" {
             std::fs::write(path(name), "1").with_context(|| name.to_owned())?;
-            if restore {
-                let _ = writeln!(before, "{name}={}", value.trim());
-            }
+            let _ = writeln!(before, "{name}={}", value.trim());
         }
     }
     if before.is_empty() || saved.exists() {
@@ -43,6 +35,12 @@ pub(super) fn set(bridge: &str, saved: &Path) -> anyhow::Result<()> {
     } else {
         super::write(saved, &before)
     }
+}
+
+/// Lets answers to clients on loopback come back through `link`. It goes with the link, and needs no restoring.
+pub(super) fn route_loopback(link: &str) -> anyhow::Result<()> {
+    let name = format!("net/ipv4/conf/{link}/route_localnet");
+    std::fs::write(path(&name), "1").context(name)
 }
 
 /// Restores what [`set`] changed.

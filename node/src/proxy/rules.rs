@@ -1,8 +1,9 @@
 //! From a Service and its EndpointSlices to what the kernel shall hold for it: a pure function.
 //!
-//! Every port of a Service has one chain with its usable endpoints (`svc-…`), and one more for traffic that must stay
-//! on this node (`local-…`) or comes from outside (`ext-…`) where that differs. The maps of the table lead to them, so
-//! that a packet's way does not grow with the number of Services.
+//! A plain ClusterIP is data only: one element says how many endpoints it has (it leads to the chain that chooses among
+//! that many), and one element per endpoint says which they are. Only what needs more has chains of its own: the endpoints
+//! of a port that is exposed or remembers its clients (`svc-…`), those of this node (`local-…`), and the entry from outside
+//! (`ext-…`). Maps lead to all of them, so that a packet's way does not grow with the number of Services.
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,16 +13,19 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use sha2::{Digest as _, Sha256};
 
+use super::table::from_outside;
 use crate::services::{EndpointSlice, Protocol, Service, ServicePort, ServiceType};
 
 /// The longest readable part of a chain's name.
 const READABLE_NAME_MAX: usize = 60;
 
 /// The maps and sets that lead into chains and to addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Map {
     /// address, protocol, port: to a chain.
     Services,
+    /// address, protocol, port, number: to an endpoint.
+    Endpoints,
     /// protocol, port on any address of this node: to a chain.
     NodePorts,
     /// address, protocol, port without endpoints.
@@ -34,29 +38,52 @@ pub(crate) enum Map {
     HostPorts,
     /// address of this node, protocol, port: to a Pod.
     HostPortsAt,
+    /// address of a Pod that may not send to everybody: to the chain that knows to whom.
+    PolicyOut,
+    /// address of a Pod that does not hear everybody: to the chain that knows whom.
+    PolicyIn,
+    /// A set of a plan's own.
+    Own(Box<str>),
 }
 
 impl Map {
-    pub(crate) fn name(self) -> &'static str {
+    pub(crate) fn name(&self) -> &str {
         match self {
             Self::Services => "services",
+            Self::Endpoints => "endpoints",
             Self::NodePorts => "node_ports",
             Self::Refused => "refused",
             Self::RefusedNodePorts => "refused_node_ports",
             Self::Hairpin => "hairpin",
             Self::HostPorts => "host_ports",
             Self::HostPortsAt => "host_ports_at",
+            Self::PolicyOut => "policy_out",
+            Self::PolicyIn => "policy_in",
+            Self::Own(name) => name,
         }
     }
 }
 
-/// What one Service (or one Pod with hostPorts) needs in the table.
+/// What a set of a plan's own holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SetKind {
+    /// Addresses of clients, for so many seconds.
+    Clients(u32),
+    /// Addresses.
+    Addresses,
+    /// Addresses with protocol and port.
+    Ports,
+}
+
+/// What one Service, Pod or policy needs in the table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// Chains by name, with their rules.
     pub(crate) chains: BTreeMap<Box<str>, Vec<Box<str>>>,
-    /// Sets that remember clients, by name, with their timeout in seconds.
-    pub(crate) affinity_sets: BTreeMap<Box<str>, u32>,
+    /// Sets of its own, by name.
+    pub(crate) sets: BTreeMap<Box<str>, SetKind>,
+    /// The numbers of endpoints among which a shared chain chooses.
+    pub(crate) balancers: BTreeSet<usize>,
     /// Elements: map and key, with the value (empty in sets).
     pub(crate) elements: BTreeMap<(Map, Box<str>), Box<str>>,
     /// Where clients of protocols without connections send, with the backends behind it.
@@ -177,33 +204,30 @@ impl Plan {
         self.hairpin(targets.local.iter().map(|(ip, _)| *ip));
         let name = readable_name(service, port);
         let exposed = node_port.is_some() || !service.external_ips.is_empty();
-        let uses_local = (internal.is_some() && service.internal_local) || (exposed && service.external_local);
+        let seconds = service.affinity_seconds;
+        // Without a memory of clients nothing is needed but data.
+        let chained = internal.is_some() && seconds.is_some();
         let cluster = format!("svc-{name}").into_boxed_str();
         let local = format!("local-{name}").into_boxed_str();
-        if exposed || !service.internal_local {
-            self.balance(
-                cluster.clone(),
-                &name,
-                &targets.cluster,
-                port.protocol,
-                service.affinity_seconds,
-                node,
-            );
+        if exposed || (chained && !service.internal_local) {
+            self.balance(cluster.clone(), &name, &targets.cluster, port.protocol, seconds, node);
         }
-        if uses_local {
-            self.balance(
-                local.clone(),
-                &name,
-                &targets.local,
-                port.protocol,
-                service.affinity_seconds,
-                node,
-            );
+        if (exposed && service.external_local) || (chained && service.internal_local) {
+            self.balance(local.clone(), &name, &targets.local, port.protocol, seconds, node);
         }
         if let Some(ip) = internal {
-            let chain = if service.internal_local { &local } else { &cluster };
-            self.elements
-                .insert((Map::Services, address(ip)), format!("goto {chain}").into());
+            let (chain, targets) = match service.internal_local {
+                true => (&local, &targets.local),
+                false => (&cluster, &targets.cluster),
+            };
+            match chained {
+                true => {
+                    _ = self
+                        .elements
+                        .insert((Map::Services, address(ip)), format!("goto {chain}").into())
+                }
+                false => self.spread(address(ip), targets),
+            }
         }
         if exposed {
             let chain = format!("ext-{name}").into_boxed_str();
@@ -226,6 +250,21 @@ impl Plan {
         }
     }
 
+    /// The elements that choose one of `targets`.
+    fn spread(&mut self, key: Box<str>, targets: &BTreeSet<Target>) {
+        let endpoints = targets.iter().enumerate();
+        self.elements.extend(endpoints.map(|(number, (ip, port))| {
+            let key = format!("{key} . 0:{number:x}").into();
+            ((Map::Endpoints, key), format!("{ip} . {port}").into())
+        }));
+        let verdict = match targets.len() {
+            0 => "drop".into(),
+            count => format!("goto {}", balancer(count)).into(),
+        };
+        self.balancers.extend(Some(targets.len()).filter(|count| *count > 0));
+        self.elements.insert((Map::Services, key), verdict);
+    }
+
     /// The chain that chooses one of `targets`.
     fn balance(
         &mut self,
@@ -237,9 +276,8 @@ impl Plan {
         node: &Node,
     ) {
         let mut rules: Vec<Box<str>> = Vec::new();
-        // Clients outside the Pod network must see the answer come from this node.
         if chain.starts_with("svc-") {
-            rules.push(format!("ip saddr != {} jump from_outside", node.cluster_cidr).into());
+            rules.push(from_outside(node.cluster_cidr).into());
         }
         match affinity_seconds {
             _ if targets.is_empty() => rules.push("drop".into()),
@@ -273,7 +311,8 @@ impl Plan {
             format!("to-{one}").into(),
             vec![remember, destination(&[target].into(), protocol)],
         );
-        self.affinity_sets.insert(format!("seen-{one}").into(), seconds);
+        self.sets
+            .insert(format!("seen-{one}").into(), SetKind::Clients(seconds));
         one
     }
 
@@ -308,6 +347,11 @@ impl Plan {
         }
         plan
     }
+}
+
+/// The chain that chooses among `count` endpoints of whatever is addressed.
+pub(crate) fn balancer(count: usize) -> String {
+    format!("balance-{count}")
 }
 
 /// The rule that sends to one of `targets`, each as likely as the others.

@@ -7,10 +7,11 @@ use std::fmt::Write as _;
 use std::process::Stdio;
 
 use anyhow::{Context as _, bail};
+use ipnet::Ipv4Net;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use super::rules::Map;
+use super::rules::{SetKind, balancer};
 use super::ruleset::Operation;
 use crate::network;
 
@@ -22,6 +23,7 @@ const FROM_OUTSIDE_MARK: &str = "0x4000";
 pub(crate) struct Table {
     name: String,
     base: String,
+    from_outside: String,
 }
 
 impl Table {
@@ -29,6 +31,7 @@ impl Table {
         Self {
             name: settings.table.clone(),
             base: base(settings),
+            from_outside: from_outside(settings.cluster_cidr),
         }
     }
 
@@ -48,38 +51,65 @@ impl Table {
     }
 
     fn render(&self, operations: &[Operation], script: &mut String) {
+        let table = &self.name;
+        let mut last = None;
         for operation in operations {
+            // Elements of one map are one command: that is half the work for the kernel and for nft.
+            let list = match operation {
+                Operation::DeleteElement(map, ..) => Some(("delete", map)),
+                Operation::AddElement(map, ..) => Some(("add", map)),
+                _ => None,
+            };
+            if list != last {
+                script.push_str(if last.is_some() { " }\n" } else { "" });
+                if let Some((verb, map)) = list {
+                    let _ = write!(script, "{verb} element inet {table} {} {{ ", map.name());
+                }
+                last = list;
+            } else if list.is_some() {
+                script.push_str(", ");
+            }
             self.line(operation, script);
         }
+        script.push_str(if last.is_some() { " }\n" } else { "" });
     }
 
     fn line(&self, operation: &Operation, script: &mut String) {
         let table = &self.name;
         let _ = match operation {
-            Operation::AddSet(name, seconds) => writeln!(
-                script,
-                "add set inet {table} {name} {{ type ipv4_addr; flags dynamic,timeout; timeout {seconds}s; }}"
-            ),
+            Operation::AddBalancer(count) => {
+                let (chain, outside) = (balancer(*count), &self.from_outside);
+                writeln!(
+                    script,
+                    "add chain inet {table} {chain}
+add rule inet {table} {chain} {outside}
+add rule inet {table} {chain} meta priority set numgen random mod {count} \
+dnat ip to ip daddr . meta l4proto . th dport . meta priority map @endpoints"
+                )
+            }
+            Operation::AddSet(name, kind) => {
+                let kind = match kind {
+                    SetKind::Clients(seconds) => {
+                        format!("type ipv4_addr; flags dynamic,timeout; timeout {seconds}s;")
+                    }
+                    SetKind::Addresses => "type ipv4_addr;".to_owned(),
+                    SetKind::Ports => "type ipv4_addr . inet_proto . inet_service;".to_owned(),
+                };
+                writeln!(script, "add set inet {table} {name} {{ {kind} }}")
+            }
             Operation::AddChain(name) => writeln!(script, "add chain inet {table} {name}"),
             Operation::Flush(name) => writeln!(script, "flush chain inet {table} {name}"),
             Operation::AddRules(name, rules) => rules
                 .iter()
                 .try_for_each(|rule| writeln!(script, "add rule inet {table} {name} {rule}")),
-            Operation::DeleteElement(map, key, value) => element(script, "delete", table, *map, key, value),
-            Operation::AddElement(map, key, value) => element(script, "add", table, *map, key, value),
+            Operation::DeleteElement(_, key, value) | Operation::AddElement(_, key, value) => {
+                let colon = if value.is_empty() { "" } else { " : " };
+                write!(script, "{key}{colon}{value}")
+            }
             Operation::DeleteChain(name) => writeln!(script, "delete chain inet {table} {name}"),
             Operation::DeleteSet(name) => writeln!(script, "delete set inet {table} {name}"),
         };
     }
-}
-
-fn element(script: &mut String, verb: &str, table: &str, map: Map, key: &str, value: &str) -> std::fmt::Result {
-    let colon = if value.is_empty() { "" } else { " : " };
-    writeln!(
-        script,
-        "{verb} element inet {table} {} {{ {key}{colon}{value} }}",
-        map.name()
-    )
 }
 
 /// Removes the table, if it is there.
@@ -110,12 +140,17 @@ async fn nft(script: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Clients outside the Pod network must see the answer come from this node.
+pub(crate) fn from_outside(cluster_cidr: Ipv4Net) -> String {
+    format!("ip saddr != {cluster_cidr} jump from_outside")
+}
+
 /// The part of the table that no Service changes.
 fn base(settings: &network::Settings) -> String {
     let network::Settings {
         table,
         bridge,
-        pod_cidr,
+        overlay,
         cluster_cidr,
         service_cidr,
         ..
@@ -132,6 +167,11 @@ fn base(settings: &network::Settings) -> String {
     let mut text = format!(
         "table inet {table} {{
   map services {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
+  # The number of an endpoint takes the way through the packet's priority: nft has no type for a bare number. Forwarding
+  # sets the priority anew.
+  map endpoints {{ type ipv4_addr . inet_proto . inet_service . classid : ipv4_addr . inet_service; }}
+  map policy_out {{ type ipv4_addr : verdict; }}
+  map policy_in {{ type ipv4_addr : verdict; }}
   map node_ports {{ type inet_proto . inet_service : verdict; }}
   set refused {{ type ipv4_addr . inet_proto . inet_service; }}
   set refused_node_ports {{ type inet_proto . inet_service; }}
@@ -173,10 +213,38 @@ fn base(settings: &network::Settings) -> String {
     ct status dnat ip saddr 127.0.0.0/8 oifname != \"lo\" masquerade fully-random
     oifname {{ \"lo\", \"{bridge}\" }} return
     meta mark & {FROM_OUTSIDE_MARK} == {FROM_OUTSIDE_MARK} masquerade fully-random
-    ip saddr {pod_cidr} ip daddr != {cluster_cidr} masquerade fully-random
+    ip saddr {cluster_cidr} ip daddr != {cluster_cidr} masquerade fully-random
 "
         ),
     ));
+    let to_dns = settings
+        .dns_ip
+        .map(|ip| format!("    iifname \"{bridge}\" ip daddr {ip} ip saddr vmap @policy_out\n"));
+    let policies = [
+        ("out", "forward", "10", "    ip saddr vmap @policy_out\n".to_owned()),
+        ("in", "forward", "20", "    ip daddr vmap @policy_in\n".to_owned()),
+        // What a Pod sends to its own node passes, but not what it reaches there through a Service or for a name.
+        (
+            "here",
+            "input",
+            "10",
+            format!(
+                "    iifname \"{bridge}\" ct status dnat ip saddr vmap @policy_out\n{}",
+                to_dns.unwrap_or_default()
+            ),
+        ),
+    ];
+    for (name, hook, priority, rules) in policies {
+        let _ = write!(
+            text,
+            "  chain policy_{name}_hook {{
+    type filter hook {hook} priority {priority}; policy accept;
+    ct state established,related accept
+    ip saddr . ip daddr @hairpin accept
+{rules}  }}
+"
+        );
+    }
     for name in ["input", "forward"] {
         text.push_str(&hook(name, "filter", "filter", "    ct state new jump refuse\n"));
     }
@@ -186,10 +254,10 @@ fn base(settings: &network::Settings) -> String {
     type filter hook output priority filter; policy accept;
     ct state new jump refuse
   }}
-  # Loopback addresses are routable on the bridge for hostPorts on 127.0.0.1; Pods must not use that.
+  # Loopback addresses are routable on our links for ports of 127.0.0.1; Pods must not use that.
   chain bridge_hook {{
     type filter hook prerouting priority raw; policy accept;
-    iifname \"{bridge}\" ip daddr 127.0.0.0/8 drop
+    iifname {{ \"{bridge}\", \"{overlay}\" }} ip daddr 127.0.0.0/8 drop
   }}
 }}
 "

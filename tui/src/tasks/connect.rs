@@ -71,6 +71,11 @@ pub async fn run(
     }
     let mut told = false;
     loop {
+        // The credentials may have been read again.
+        let rest = session
+            .borrow()
+            .as_ref()
+            .map_or_else(|| rest.clone(), |s| s.rest.clone());
         match discovery::discover(rest.client()).await {
             Ok(registry) => {
                 told = false;
@@ -91,6 +96,19 @@ pub async fn run(
                 tokio::time::sleep(RETRY).await;
             }
         }
+    }
+}
+
+/// Reads kubeconfig and credentials again; running work goes on with what it has, watches change over.
+pub async fn renew(options: Options, context: Option<String>, session: watch::Sender<Option<Session>>) {
+    match open(options, context).await {
+        Ok((client, _)) => session.send_modify(|session| {
+            if let Some(session) = session {
+                session.rest = Rest::new(client, AGENT);
+            }
+        }),
+        // The refusal that led here is on the screen, and is tried again.
+        Err(error) => tracing::debug!(%error, "cannot read the credentials again"),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::{AsyncBufReadExt as _, StreamExt as _};
 use jiff::Timestamp;
 use kube::Client;
-use mizzen_api::client::rest::{self, Rest};
+use mizzen_api::client::rest;
 use mizzen_api::resource::{self, Resource, Scope};
 use mizzen_api::table::{Cell, Content};
 use mizzen_api::view;
@@ -15,6 +15,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
+use super::Session;
 use crate::data::{Batch, Heading, Row, Source, Trouble, headings, row_of};
 use crate::event::Event;
 
@@ -24,14 +25,23 @@ const PAGE: u32 = 500;
 const TOGETHER: usize = 256;
 /// First and longest pause between attempts.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+/// Longest pause where what is wrong may be over any moment.
+const SHORT: Duration = Duration::from_secs(1);
 /// A kind that we do not know comes with the server's columns.
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 
 /// Watches until it is dropped.
-pub async fn run(rest: Rest, source: Arc<Source>, events: mpsc::Sender<Event>) {
+pub async fn run(
+    mut session: tokio::sync::watch::Receiver<Option<Session>>,
+    source: Arc<Source>,
+    events: mpsc::Sender<Event>,
+) {
     let known = resource::builtin().by_path(&source.group, &source.version, &source.plural);
-    let watch = Watch {
-        client: rest.client().clone(),
+    let Some(client) = session.borrow_and_update().as_ref().map(|s| s.rest.client().clone()) else {
+        return;
+    };
+    let mut watch = Watch {
+        client,
         typed: known.is_some(),
         resource: known.cloned().unwrap_or_else(|| Arc::new(unknown(&source))),
         source,
@@ -51,19 +61,40 @@ pub async fn run(rest: Rest, source: Arc<Source>, events: mpsc::Sender<Event>) {
             }
             Err(error) => Err((None, error)),
         };
-        match outcome {
+        let last = match outcome {
             // The server ends watches in its own time.
             Ok(last) => {
-                revision = Some(last);
                 tokio::time::sleep(PAUSE.0).await;
+                revision = Some(last);
+                continue;
             }
-            Err((_, error)) if rest::is_gone(&error) => {}
+            Err((_, error)) if rest::is_gone(&error) => continue,
             Err((last, error)) => {
-                watch.tell(Batch::Trouble(trouble(&error))).await;
-                revision = last;
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(PAUSE.1);
+                let trouble = trouble(&error);
+                // Without an answer trying costs nothing; other credentials may be there any moment.
+                let most = if matches!(trouble.code, 0 | 401) {
+                    SHORT
+                } else {
+                    PAUSE.1
+                };
+                pause = pause.min(most);
+                watch.tell(Batch::Trouble(trouble)).await;
+                last
             }
+        };
+        revision = last;
+        // Other credentials or other kinds may be what it waits for.
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE.1),
+            changed = session.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                pause = PAUSE.0;
+            }
+        }
+        if let Some(current) = session.borrow_and_update().as_ref() {
+            watch.client = current.rest.client().clone();
         }
     }
 }

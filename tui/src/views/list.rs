@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::bindings::Act;
+use crate::bindings::{Act, k9s};
 use crate::event::Tone;
 use crate::view::{Cx, Do, View};
 
@@ -86,6 +86,18 @@ pub fn help(cx: &Cx<'_>) -> Box<dyn View> {
         ];
         rows.push(Entry {
             cells,
+            ..Entry::default()
+        });
+    }
+    for habit in k9s::HABITS.iter().filter(|habit| !habit.differs.is_empty()) {
+        rows.push(Entry {
+            cells: vec![
+                habit.keys.to_owned(),
+                habit.differs.to_owned(),
+                habit.contexts[0].to_owned(),
+                "Not as in k9s".to_owned(),
+                habit.binding.to_owned(),
+            ],
             ..Entry::default()
         });
     }

@@ -90,6 +90,37 @@ fn sort_of(resource: &Resource) -> Option<Sort> {
     })
 }
 
+/// The column that a key sorts by.
+fn sorts(act: Act) -> Option<&'static str> {
+    Some(match act {
+        Act::SortName => "Name",
+        Act::SortStatus => "Status",
+        Act::SortNamespace => "Namespace",
+        Act::SortReady => "Ready",
+        Act::SortRestarts => "Restarts",
+        Act::SortIp => "IP",
+        Act::SortCpu => "CPU",
+        Act::SortMem => "MEM",
+        Act::SortCpuOfRequest => "%CPU/R",
+        Act::SortMemOfRequest => "%MEM/R",
+        Act::SortCpuOfLimit => "%CPU/L",
+        Act::SortRoles => "Roles",
+        Act::SortUpToDate => "Up-to-date",
+        Act::SortAvailable => "Available",
+        Act::SortDesired => "Desired",
+        Act::SortCurrent => "Current",
+        Act::SortLastSeen => "Last Seen",
+        Act::SortFirstSeen => "First Seen",
+        Act::SortType => "Type",
+        Act::SortReason => "Reason",
+        Act::SortSource => "Source",
+        Act::SortCount => "Count",
+        Act::SortVolume => "Volume",
+        Act::SortCapacity => "Capacity",
+        _ => return None,
+    })
+}
+
 /// Cells of a row that changed lately.
 #[derive(Debug)]
 struct Delta {
@@ -729,18 +760,11 @@ impl View for Table {
             Act::ReplicaSets => return Some(self.on_row(|row| lead::replica_sets(row, cx))),
             Act::Mark => return Some(self.mark()),
             Act::MarkRange => return Some(self.mark_range()),
-            Act::SortName => return Some(self.sort_by("Name")),
             Act::SortAge => {
                 let seen = self.headings.iter().any(|h| h.name == "Last Seen");
                 return Some(self.sort_by(if seen { "Last Seen" } else { "Age" }));
             }
-            Act::SortStatus => return Some(self.sort_by("Status")),
-            Act::SortNamespace => return Some(self.sort_by("Namespace")),
-            Act::SortReady => return Some(self.sort_by("Ready")),
-            Act::SortRestarts => return Some(self.sort_by("Restarts")),
-            Act::SortIp => return Some(self.sort_by("IP")),
-            Act::SortCpu => return Some(self.sort_by("CPU")),
-            Act::SortMem => return Some(self.sort_by("MEM")),
+            act if sorts(act).is_some() => return Some(self.sort_by(sorts(act).unwrap_or_default())),
             Act::ColumnLeft => return Some(self.move_column(-1)),
             Act::ColumnRight => return Some(self.move_column(1)),
             Act::SortColumn => {

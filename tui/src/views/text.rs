@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::bindings::Act;
-use crate::data::{Change, Source};
+use crate::data::{Change, Row, Source};
 use crate::effect::Effect;
 use crate::event::{Reply, Tone};
 use crate::tasks::fetch::Fetch;
@@ -256,6 +256,12 @@ impl View for Text {
         let source = Source::of(&self.resource, &self.namespace);
         let fields = format!("metadata.name={}", self.name);
         vec![Arc::new(source.with_fields(&fields))]
+    }
+
+    fn chosen(&self, cx: &Cx<'_>) -> Option<(Arc<Resource>, Vec<Arc<Row>>)> {
+        let source = self.sources().into_iter().next()?;
+        let row = cx.data.get(&source)?.get(&self.namespace, &self.name)?.clone();
+        Some((self.resource.clone(), vec![row]))
     }
 
     fn shown(&mut self, cx: &Cx<'_>) -> Vec<Do> {

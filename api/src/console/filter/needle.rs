@@ -44,6 +44,15 @@ impl Needle {
         })
     }
 
+    /// Whether texts that hold this hold the other too, as far as that is seen at once.
+    pub(super) fn implies(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Caseless(new) | Self::Exact(new), Self::Caseless(old)) => find_caseless(new, old).is_some(),
+            (Self::Exact(new), Self::Exact(old)) => new.contains(&**old),
+            _ => false,
+        }
+    }
+
     pub(super) fn is_in(&self, text: &str) -> bool {
         match self {
             Self::Pattern(regex) => regex.is_match(text),

@@ -23,6 +23,13 @@ pub struct Keep {
 }
 
 impl Keep {
+    /// Whether nothing is kept that the other does not keep.
+    fn narrows(&self, other: &Self) -> bool {
+        (self.namespaces == other.namespaces || other.namespaces.is_empty())
+            && (self.faults_only || !other.faults_only)
+            && self.filter.narrows(&other.filter)
+    }
+
     fn keeps(&self, row: &Row) -> bool {
         (self.namespaces.is_empty() || self.namespaces.contains(&row.namespace))
             && (!self.faults_only || row.severity() >= Severity::Warning)
@@ -136,8 +143,17 @@ impl<R: Shows> Index<R> {
 
     /// Shows other rows.
     pub fn set_keep(&mut self, keep: Keep) {
+        let narrower = keep.narrows(&self.keep);
         self.keep = keep;
-        self.show_all();
+        if !narrower {
+            return self.show_all();
+        }
+        // What is shown is in order already, and nothing else can come to it.
+        let (rows, keep) = (&self.rows, &self.keep);
+        self.shown.retain(|id| {
+            let held = rows.get(id.0 as usize).and_then(Option::as_ref);
+            held.is_some_and(|held| keep.keeps(held.row()))
+        });
     }
 
     /// Shows the rows in another order.

@@ -71,6 +71,38 @@ fn rows_come_in_order_and_stay_in_it() {
 }
 
 #[test]
+fn typing_on_shows_what_typing_at_once_shows() {
+    let rows = || {
+        let phases = ["Running", "Failed", "Pending"];
+        (0..30).map(move |n| pod(&format!("{}{n}", ["a", "b"][n % 2]), phases[n % 3], n as i64 % 4, 5))
+    };
+    let keep = |text: &str| Keep {
+        filter: Filter::new(text, &pods().1).expect("a filter"),
+        ..Keep::default()
+    };
+    for text in ["run", "a1", "B1", "!a", "status:fail", "^a|b2", "-f b1", "a b"] {
+        let (mut typed, mut whole) = (Index::default(), Index::default());
+        for index in [&mut typed, &mut whole] {
+            index.set_order(sorted("restarts", true));
+            index.extend(rows());
+        }
+        for end in 1..=text.len() {
+            // What is no filter yet leaves the one before.
+            if let Ok(filter) = Filter::new(&text[..end], &pods().1) {
+                typed.set_keep(Keep {
+                    filter,
+                    ..Keep::default()
+                });
+            }
+        }
+        whole.set_keep(keep(text));
+        assert_eq!(names(&typed), names(&whole), "{text}");
+        typed.set_keep(keep(""));
+        assert_eq!(typed.shown().len(), 30, "{text}");
+    }
+}
+
+#[test]
 fn ages_go_on_by_themselves() {
     let row = pod("a", "Running", 0, 10);
     let later = Timestamp::from_second(1_000_050).expect("a time");
