@@ -10,14 +10,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use futures::FutureExt;
 use mizzen_node::names::DEFAULT_DATA_DIR;
 use mizzen_node::{Agent, AgentConfig, kubelet_api};
+use mizzen_server::apiserver::admission::service_addresses::Reservations;
 use mizzen_server::apiserver::gates::{self, Gates};
 use mizzen_server::apiserver::listener::Listener;
+use mizzen_server::apiserver::presence;
 use mizzen_server::apiserver::special::CONSOLE;
 use mizzen_server::control_plane::{Config, ControlPlane};
 use mizzen_server::identity::{MASTERS, User};
 use mizzen_server::join::{self, Tokens};
+use mizzen_server::leader::{self, Candidate, Start};
 use mizzen_server::pki::{self, PeerCertificate, Pki};
 use mizzen_server::scheduler::verdicts::Verdicts;
 use mizzen_server::scheduler::{self, Scheduler};
@@ -208,6 +212,20 @@ async fn serve(args: Args) -> Result<()> {
     let node_ip = args.node.ip()?;
     let mut components = JoinSet::new();
 
+    // The port is taken before anything is changed, so that a second server on it fails at once.
+    let address = (args.bind_address, args.https_listen_port);
+    let socket = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {}:{}", address.0, address.1))?;
+
+    let endpoint = args.datastore_endpoint.as_deref();
+    let datastore = args.datastore_tls.open(endpoint, &args.data_dir).await?;
+    let mut join_options = args.join_options()?;
+    if datastore.shared {
+        let password = join::server_password(&join_options)?;
+        pki::shared::share(&*datastore.store, &args.data_dir, &password).await?;
+        join_options.server.get_or_insert(password);
+    }
     let server_url = format!("https://127.0.0.1:{}", args.https_listen_port);
     let pki = Arc::new(Pki::open(&pki::Options {
         data_dir: args.data_dir.clone(),
@@ -229,18 +247,7 @@ async fn serve(args: Args) -> Result<()> {
         cluster_domain: args.cluster_domain.clone(),
         server_url: server_url.clone(),
     })?);
-    // The port is taken before anything is changed, so that a second server on it fails at once.
-    let address = (args.bind_address, args.https_listen_port);
-    let socket = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {}:{}", address.0, address.1))?;
-
-    let endpoint = args.datastore_endpoint.as_deref();
-    let datastore = args.datastore_tls.open(endpoint, &args.data_dir).await?;
-    if datastore.shared {
-        tracing::info!("connected to the datastore");
-    }
-    let tokens = Tokens::open(&args.join_options()?, pki.server_ca().pem())?;
+    let tokens = Tokens::open(&join_options, pki.server_ca().pem())?;
     let gates = gates::Options {
         token_keys: pki.token_keys(),
         issuer: format!("https://kubernetes.default.svc.{}", args.cluster_domain),
@@ -253,6 +260,7 @@ async fn serve(args: Args) -> Result<()> {
         join_tokens: Arc::new(tokens),
         service_network: args.service_cidr,
         node_ports: args.node_port_range()?,
+        reservations: datastore.shared.then(|| Reservations(datastore.store.clone())),
     };
     let config = Config {
         store: datastore.store.clone(),
@@ -265,6 +273,7 @@ async fn serve(args: Args) -> Result<()> {
     let apiserver = plane.client(User::new("system:apiserver", [MASTERS]));
     let options = bootstrap::Options {
         server: advertised,
+        alone: !datastore.shared,
         service_address: args.service_address(1),
         client_ca_pem: pki.client_ca().pem().to_owned(),
         request_header_ca_pem: pki.request_header_ca().pem().to_owned(),
@@ -278,7 +287,7 @@ async fn serve(args: Args) -> Result<()> {
         },
     };
     // Nobody is let in before the rules by which they are let in exist.
-    bootstrap::run(apiserver, &options)
+    bootstrap::run(apiserver.clone(), &options)
         .await
         .context("cannot set up the cluster's own objects")?;
     let listener = Listener {
@@ -289,6 +298,25 @@ async fn serve(args: Args) -> Result<()> {
     components.spawn(listener.serve(plane.router(), stop.child_token()));
     components.spawn(pki.clone().run(stop.child_token()));
     pki.write_admin_kubeconfig(&args.kubeconfig(), args.write_kubeconfig_mode, &server_url)?;
+
+    if datastore.shared && !advertised.ip().is_loopback() {
+        let presence = presence::run(datastore.store, apiserver.clone(), advertised, stop.child_token());
+        components.spawn(presence);
+    }
+    // Several servers elect one that does the work.
+    let candidate = |name| Candidate {
+        client: apiserver.clone(),
+        name,
+        identity: format!("{host}_{}", uuid::Uuid::new_v4()),
+    };
+    let start = |components: &mut JoinSet<Result<()>>, name, start: Start| -> Result<()> {
+        let stop = stop.child_token();
+        match datastore.shared {
+            true => drop(components.spawn(leader::lead(candidate(name), start, stop))),
+            false => drop(components.spawn(start(stop)?)),
+        }
+        Ok(())
+    };
 
     if !args.disable_controllers {
         let plane = plane.clone();
@@ -307,14 +335,22 @@ async fn serve(args: Args) -> Result<()> {
             signers: Some(pki.signers()),
             signing_duration: args.signing_duration()?,
         };
-        components.spawn(controllers::Manager::new(clients, config).run(stop.child_token()));
+        let run = move |stop| {
+            let manager = controllers::Manager::new(clients.clone(), config.clone());
+            Ok(manager.run(stop).boxed())
+        };
+        start(&mut components, "kube-controller-manager", Box::new(run))?;
     }
     if !args.disable_scheduler {
         let client = plane.client(User::new("system:kube-scheduler", []));
         let verdicts = Arc::<Verdicts>::default();
         plane.server().compute(CONSOLE, "schedulingverdicts", verdicts.clone());
-        let scheduler = Scheduler::new(client, &host).configured(args.scheduler()?);
-        components.spawn(scheduler.telling(verdicts).run(stop.child_token()));
+        let (args, host) = (args.clone(), host.clone());
+        let run = move |stop| {
+            let scheduler = Scheduler::new(client.clone(), &host).configured(args.scheduler()?);
+            Ok(scheduler.telling(verdicts.clone()).run(stop).boxed())
+        };
+        start(&mut components, "kube-scheduler", Box::new(run))?;
     }
     if !args.disable_agent {
         let client = plane.client(User::new(format!("system:node:{node_name}"), ["system:nodes"]));

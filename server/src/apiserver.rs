@@ -37,6 +37,7 @@ pub mod negotiation;
 mod openapi;
 mod patch;
 mod pipeline;
+pub mod presence;
 pub mod query;
 pub mod request;
 pub mod response;

@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::api::DeleteParams;
-use mizzen_api::client::rest::{Gvr, Rest};
+use mizzen_api::client::rest::{self, Gvr, Rest};
 use mizzen_api::resource::builtin;
 use serde_json::{Value, json};
 
@@ -25,6 +25,15 @@ use crate::join::{AGENT_CONFIG, NAMESPACE};
 /// Annotation of RBAC objects that are brought up to date at start unless a user sets it to `false`.
 pub const AUTO_UPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
 
+/// How we name ourselves to the API server.
+const AGENT: &str = "mizzen-bootstrap";
+
+/// Name of the Service that leads to the servers.
+const KUBERNETES: &str = "kubernetes";
+
+/// How often an object is looked at anew because another server wrote it meanwhile.
+const ATTEMPTS: usize = 10;
+
 /// Objects written at the same time: they share the store's commits.
 const AT_ONCE: usize = 64;
 
@@ -33,6 +42,8 @@ const AT_ONCE: usize = 64;
 pub struct Options {
     /// Where the API server can be reached from Pods and nodes.
     pub server: SocketAddr,
+    /// Whether it is the only one; several publish themselves while they run.
+    pub alone: bool,
     /// Address of the `kubernetes` Service.
     pub service_address: IpAddr,
     /// The CA behind client certificates, which extension API servers check clients by.
@@ -47,18 +58,17 @@ pub struct Options {
 
 /// Brings the objects about. The client must be allowed everything.
 pub async fn run(client: kube::Client, options: &Options) -> Result<()> {
-    let writer = Writer(Rest::new(client, "mizzen-bootstrap"));
+    let writer = Writer(Rest::new(client, AGENT));
     // All others live in these.
     writer.ensure_all(namespaces()).await?;
     let mut objects = priority_classes();
     objects.extend(policy::roles().iter().map(policy::DefaultRole::object));
     objects.extend(policy::roles().iter().flat_map(policy::DefaultRole::binding_objects));
-    let [service, endpoints @ ..] = kubernetes_service(options);
-    objects.push(service);
+    objects.push(kubernetes_service(options));
     if options.server.ip().is_loopback() {
         tracing::warn!("the API server has no address that Pods can reach: the kubernetes Service leads nowhere");
-    } else {
-        objects.extend(endpoints);
+    } else if options.alone {
+        objects.extend(kubernetes_endpoints(&[options.server.ip().to_string()], options.server));
     }
     objects.push(authentication_config(options));
     objects.push(agent_config(options));
@@ -75,16 +85,21 @@ impl Writer {
         stream::iter(objects)
             .map(|object| async move {
                 let what = format!("{} {}", object["kind"], object["metadata"]["name"]);
-                self.ensure(object)
-                    .await
-                    .with_context(|| format!("cannot set up {what}"))
+                let mut ensured = self.ensure(&object).await;
+                for _ in 1..ATTEMPTS {
+                    match &ensured {
+                        Err(error) if raced(error) => ensured = self.ensure(&object).await,
+                        _ => break,
+                    }
+                }
+                ensured.with_context(|| format!("cannot set up {what}"))
             })
             .buffer_unordered(AT_ONCE)
             .try_collect()
             .await
     }
 
-    async fn ensure(&self, wanted: Value) -> Result<()> {
+    async fn ensure(&self, wanted: &Value) -> Result<()> {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let api_version = text(&wanted["apiVersion"]);
         let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
@@ -97,21 +112,27 @@ impl Writer {
             text(&wanted["metadata"]["name"]),
         );
         let Some(existing) = self.0.get::<Value>(&at, &namespace, &name).await? else {
-            self.0.create::<Value>(&at, &namespace, &wanted).await?;
+            self.0.create::<Value>(&at, &namespace, wanted).await?;
             return Ok(());
         };
-        match merge(&existing, &wanted) {
+        match merge(&existing, wanted) {
             Merge::Keep => {}
             Merge::Update(object) => {
                 self.0.replace::<Value>(&at, (&namespace, &name), "", &object).await?;
             }
             Merge::Replace => {
                 self.0.delete(&at, &namespace, &name, &DeleteParams::default()).await?;
-                self.0.create::<Value>(&at, &namespace, &wanted).await?;
+                self.0.create::<Value>(&at, &namespace, wanted).await?;
             }
         }
         Ok(())
     }
+}
+
+/// Whether another server that starts was quicker.
+fn raced(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<kube::Error>();
+    error.is_some_and(|error| rest::is_conflict(error) || rest::is_already_exists(error))
 }
 
 /// What is to be done about an object that is there.
@@ -237,24 +258,37 @@ fn storage_class() -> Value {
         "reclaimPolicy": "Delete", "volumeBindingMode": "WaitForFirstConsumer"})
 }
 
-fn kubernetes_service(options: &Options) -> [Value; 3] {
-    let (address, port) = (options.server.ip().to_string(), options.server.port());
-    let name = "kubernetes";
-    let ports = json!([{"name": "https", "port": port, "protocol": "TCP"}]);
-    let family = if options.server.is_ipv4() { "IPv4" } else { "IPv6" };
+fn kubernetes_service(options: &Options) -> Value {
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": {
+            "name": KUBERNETES, "namespace": "default", "labels": {"component": "apiserver", "provider": KUBERNETES}},
+        "spec": {"type": "ClusterIP", "clusterIP": options.service_address.to_string(),
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": options.server.port()}]}})
+}
+
+/// Where the Service leads to; `like` tells the servers' port and kind of address.
+fn kubernetes_endpoints(servers: &[String], like: SocketAddr) -> [Value; 2] {
+    let ports = json!([{"name": "https", "port": like.port(), "protocol": "TCP"}]);
+    let family = if like.is_ipv4() { "IPv4" } else { "IPv6" };
+    let addresses: Vec<_> = servers.iter().map(|ip| json!({"ip": ip})).collect();
+    let endpoints = servers
+        .iter()
+        .map(|ip| json!({"addresses": [ip], "conditions": {"ready": true}}));
     [
-        json!({"apiVersion": "v1", "kind": "Service", "metadata": {
-                "name": name, "namespace": "default", "labels": {"component": "apiserver", "provider": name}},
-            "spec": {"type": "ClusterIP", "clusterIP": options.service_address.to_string(),
-                "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}]}}),
         json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {
-                "name": name, "namespace": "default", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
-            "subsets": [{"addresses": [{"ip": address}], "ports": ports}]}),
+                "name": KUBERNETES, "namespace": "default",
+                "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+            "subsets": [{"addresses": addresses, "ports": ports}]}),
         json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {
-                "name": name, "namespace": "default", "labels": {"kubernetes.io/service-name": name}},
-            "addressType": family, "endpoints": [{"addresses": [address], "conditions": {"ready": true}}],
-            "ports": ports}),
+                "name": KUBERNETES, "namespace": "default",
+                "labels": {"kubernetes.io/service-name": KUBERNETES}},
+            "addressType": family, "endpoints": endpoints.collect::<Vec<_>>(), "ports": ports}),
     ]
+}
+
+/// Lets the `kubernetes` Service lead to these servers, in order of address.
+pub async fn publish_servers(client: kube::Client, servers: &[String], like: SocketAddr) -> Result<()> {
+    let writer = Writer(Rest::new(client, AGENT));
+    writer.ensure_all(kubernetes_endpoints(servers, like).into()).await
 }
 
 /// How extension API servers know clients that come to them directly or through us.

@@ -65,11 +65,12 @@ impl Tokens {
         files::private_directory(&directory)?;
         let hash = ca_hash(ca_pem);
         let path = |name: &str| directory.join(name);
-        let server = match password(options.server.as_deref(), &path("token"), &hash).context("--token")? {
+        let known = Some(&*hash);
+        let server = match password(options.server.as_deref(), &path("token"), known).context("--token")? {
             Some(password) => password,
             None => random(),
         };
-        let agent = password(options.agent.as_deref(), &path("agent-token"), &hash).context("--agent-token")?;
+        let agent = password(options.agent.as_deref(), &path("agent-token"), known).context("--agent-token")?;
         keep(&path("token"), &hash, SERVER, &server)?;
         let target = match &agent {
             Some(agent) => {
@@ -108,6 +109,12 @@ impl Tokens {
     }
 }
 
+/// The server token's password before the CA is known: the one chosen, the file's, or a new one.
+pub fn server_password(options: &Options) -> Result<String> {
+    let known = password(options.server.as_deref(), &options.data_dir.join("server/token"), None)?;
+    Ok(known.unwrap_or_else(random))
+}
+
 /// What a machine knows a cluster by: the hash of its CA, as `/cacerts` shows it.
 pub fn ca_hash(pem: &str) -> String {
     hash(pem)
@@ -124,7 +131,7 @@ pub fn same(one: &str, other: &str) -> bool {
 }
 
 /// The password that was chosen, or that the file has.
-fn password(chosen: Option<&str>, path: &Path, hash: &str) -> Result<Option<String>> {
+fn password(chosen: Option<&str>, path: &Path, hash: Option<&str>) -> Result<Option<String>> {
     let (text, from_file) = match chosen {
         Some(text) => (text.to_owned(), false),
         None => match files::read(path)? {
@@ -134,11 +141,12 @@ fn password(chosen: Option<&str>, path: &Path, hash: &str) -> Result<Option<Stri
     };
     let token: JoinToken = text.parse()?;
     // A file says what it said; its hash is written anew when the CA was replaced.
-    ensure!(
-        from_file || token.ca_hash.as_ref().is_none_or(|known| known == hash),
-        "the token's CA hash is not that of this cluster's CA: {} != {hash}",
-        token.ca_hash.unwrap_or_default()
-    );
+    if let (Some(hash), Some(told), false) = (hash, &token.ca_hash, from_file) {
+        ensure!(
+            told == hash,
+            "the token's CA hash is not that of this cluster's CA: {told} != {hash}"
+        );
+    }
     match token.credentials {
         Credentials::Password { password, .. } => Ok(Some(password)),
         Credentials::Bootstrap { .. } => Ok(Some(text.trim().to_owned())),

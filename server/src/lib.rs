@@ -12,6 +12,7 @@ pub mod cron;
 pub mod identity;
 pub mod join;
 pub mod kinds;
+pub mod leader;
 pub mod pki;
 pub mod projection;
 pub mod scheduler;

@@ -31,6 +31,7 @@ pub mod jwt;
 pub mod kubeconfig;
 mod leaf;
 pub mod request;
+pub mod shared;
 mod tls;
 
 use crate::identity;
@@ -102,10 +103,9 @@ impl Pki {
         let server = options.data_dir.join("server");
         let directory = server.join("tls");
         files::private_directory(&directory)?;
-        let authority = |name: &str, common_name: &str| Authority::open(&directory, name, common_name).map(Arc::new);
-        let server_ca = authority("server-ca", "mizzen-server-ca")?;
-        let client_ca = authority("client-ca", "mizzen-client-ca")?;
-        let request_header_ca = authority("request-header-ca", "mizzen-request-header-ca")?;
+        let [server_ca, client_ca, request_header_ca] =
+            shared::AUTHORITIES.map(|(name, common_name)| Authority::open(&directory, name, common_name).map(Arc::new));
+        let (server_ca, client_ca, request_header_ca) = (server_ca?, client_ca?, request_header_ca?);
         let client = |name: &str, user: &str, group: Option<&str>| {
             Leaf::open(&directory, name, Profile::client(user, group), client_ca.clone()).map(Arc::new)
         };
@@ -118,7 +118,7 @@ impl Pki {
         let pki = Self {
             data_dir: options.data_dir.clone(),
             server_url: options.server_url.clone(),
-            token_keys: Arc::new(Keys::open(&directory.join("service.key"))?),
+            token_keys: Arc::new(Keys::open(&directory.join(shared::TOKEN_KEY))?),
             serving: Arc::new(serving),
             kubelet_client: client("client-kube-apiserver", "system:apiserver", Some(identity::MASTERS))?,
             admin: client("client-admin", "system:admin", Some(identity::MASTERS))?,

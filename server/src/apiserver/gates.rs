@@ -16,7 +16,7 @@ use super::admission::persistent_volume_claim_resize::PersistentVolumeClaimResiz
 use super::admission::priority::Priority;
 use super::admission::rbac_escalation::RbacEscalation;
 use super::admission::service_account::ServiceAccount;
-use super::admission::service_addresses::ServiceAddresses;
+use super::admission::service_addresses::{Reservations, ServiceAddresses};
 use super::admission::storage_object_in_use_protection::StorageObjectInUseProtection;
 use super::admission::taint_nodes::TaintNodesByCondition;
 use super::admission::token_secret::TokenSecret;
@@ -48,6 +48,8 @@ pub struct Options {
     pub service_network: Ipv4Net,
     /// Ports of Services on nodes.
     pub node_ports: RangeInclusive<u16>,
+    /// Where servers tell each other which of these they give, when there are several.
+    pub reservations: Option<Reservations>,
 }
 
 /// The gates.
@@ -93,11 +95,9 @@ impl Gates {
             Arc::new(DefaultStorageClass::new(reader.clone())),
             Arc::new(StorageObjectInUseProtection),
             Arc::new(PersistentVolumeClaimResize::new(reader.clone())),
-            Arc::new(ServiceAddresses::new(
-                reader,
-                options.service_network,
-                options.node_ports,
-            )),
+            Arc::new(
+                ServiceAddresses::new(reader, options.service_network, options.node_ports).among(options.reservations),
+            ),
             Arc::new(Certificates::new(authorization.clone())),
             Arc::new(RbacEscalation::new(rbac.clone(), authorization.clone())),
         ];
@@ -126,6 +126,7 @@ impl Options {
             join_tokens: Arc::new(join::Tokens::random()),
             service_network: "10.43.0.0/16".parse().expect("a network"),
             node_ports: 30000..=32767,
+            reservations: None,
         }
     }
 }

@@ -54,9 +54,12 @@ pub(super) async fn answer(server: &ApiServer, path: &str, query: &Query) -> Opt
 /// The checks of an endpoint in order, each with what is wrong.
 async fn checks(server: &ApiServer, endpoint: &str) -> Vec<(&'static str, Option<String>)> {
     let store = server.store.revision().await.err().map(|error| error.to_string());
-    let mut checks = vec![("ping", None), ("log", None), ("etcd", store)];
+    let mut checks = vec![("ping", None), ("log", None), ("etcd", store.clone())];
     if endpoint == "readyz" {
-        let cache = server.cache.wait_fresh().await.err().map(|error| error.to_string());
+        let cache = match store {
+            None => server.cache.wait_fresh().await.err().map(|error| error.to_string()),
+            away => away,
+        };
         checks.push(("informer-sync", cache));
     }
     checks

@@ -53,6 +53,7 @@ impl World {
         let world = Self::build(tempfile::tempdir().expect("a directory"), |gates| gates, None).await;
         let options = crate::bootstrap::Options {
             server: "192.0.2.1:6443".parse().expect("an address"),
+            alone: true,
             service_address: "10.43.0.1".parse().expect("an address"),
             client_ca_pem: "client".into(),
             request_header_ca_pem: "proxy".into(),

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 fn options(server: &str) -> Options {
     Options {
         server: server.parse().unwrap(),
+        alone: true,
         service_address: "10.43.0.1".parse().unwrap(),
         client_ca_pem: "client".into(),
         request_header_ca_pem: "proxy".into(),

@@ -3,6 +3,9 @@
 //! What is taken is derived from the Services themselves, so there is no second record that could disagree
 //! with them. A choice is also held in memory for a while, until the Service that it was made for shows up
 //! in the cache: two requests at once never get the same. State: [`Claims`], behind one lock.
+//!
+//! Where several servers choose, each choice is also put down in the store for that while
+//! ([`Reservations`]): whoever comes second chooses again.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -11,8 +14,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use ipnet::Ipv4Net;
-use mizzen_api::object::Object;
+use mizzen_api::object::{Object, encode};
 use mizzen_api::resource::Resource;
 use mizzen_api::status::{ApiError, ApiResult, FieldError};
 use parking_lot::Mutex;
@@ -23,7 +27,8 @@ use serde_json::{Value, json};
 use super::{Admission, AdmissionRequest, Operation};
 use crate::cache::Reader;
 use crate::kinds::check::{each, existing, text};
-use crate::store::Revision;
+use crate::store::copy::RESERVATIONS;
+use crate::store::{Durability, Expect, Put, Revision, Store, StoreError};
 
 /// How long a choice is held for a request that may still fail.
 const HOLD: Duration = Duration::from_secs(30);
@@ -36,9 +41,46 @@ enum Claim {
     Port(u16),
 }
 
+/// Where servers tell each other what they have chosen.
+#[derive(Clone)]
+pub struct Reservations(pub Arc<dyn Store>);
+
+impl std::fmt::Debug for Reservations {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reservations")
+    }
+}
+
+impl Reservations {
+    /// Takes something for a Service for a while; whoever has it when somebody does.
+    async fn take(&self, claim: Claim, owner: &str) -> ApiResult<Option<String>> {
+        // Of one part, as no object's key is: the cache passes over it.
+        let key = match claim {
+            Claim::Address(address) => format!("{RESERVATIONS}serviceip-{address}"),
+            Claim::Port(port) => format!("{RESERVATIONS}servicenodeport-{port}"),
+        };
+        let put = Put {
+            key: key.into(),
+            value: Bytes::copy_from_slice(owner.as_bytes()),
+            expect: Expect::Absent,
+            ttl: Some(HOLD),
+            durability: Durability::Relaxed,
+        };
+        match self.0.put(put).await {
+            Ok(_) => Ok(None),
+            Err(StoreError::Conflict { current }) => {
+                let holder = current.map(|record| String::from_utf8_lossy(&record.value).into_owned());
+                Ok(holder.filter(|holder| holder != owner))
+            }
+            Err(error) => Err(ApiError::new(500, "", error.to_string())),
+        }
+    }
+}
+
 /// The plugin.
 pub struct ServiceAddresses {
     reader: Arc<dyn Reader>,
+    reservations: Option<Reservations>,
     addresses: Ipv4Net,
     ports: RangeInclusive<u16>,
     claims: Mutex<Claims>,
@@ -80,10 +122,35 @@ impl ServiceAddresses {
     pub fn new(reader: Arc<dyn Reader>, addresses: Ipv4Net, ports: RangeInclusive<u16>) -> Self {
         Self {
             reader,
+            reservations: None,
             addresses,
             ports,
             claims: Mutex::default(),
         }
+    }
+
+    /// The plugin, one of several that hand out the same.
+    #[must_use]
+    pub fn among(mut self, reservations: Option<Reservations>) -> Self {
+        self.reservations = reservations;
+        self
+    }
+
+    /// Puts down what was chosen; false when another server was quicker with any of it.
+    async fn reserve(&self, owner: &str, object: &Object, old: Option<&Object>) -> ApiResult<bool> {
+        let Some(reservations) = &self.reservations else {
+            return Ok(true);
+        };
+        let had = old.map(|old| claims_of(&encode(old))).unwrap_or_default();
+        let chosen = claims_of(&encode(object));
+        for claim in chosen.into_iter().filter(|claim| !had.contains(claim)) {
+            if let Some(holder) = reservations.take(claim, owner).await? {
+                let held = (holder, Instant::now());
+                self.claims.lock().held.insert(claim, held);
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn refresh(&self, resource: &Resource, claims: &mut Claims) {
@@ -324,14 +391,23 @@ impl Admission for ServiceAddresses {
             return Ok(());
         };
         let owner = format!("/registry/services/specs/{namespace}/{name}");
-        let errors = {
-            let mut claims = self.claims.lock();
-            self.refresh(resource, &mut claims);
-            self.assign(&mut claims, &owner, object, request.old)
-        };
-        match errors.is_empty() {
-            true => Ok(()),
-            false => Err(ApiError::invalid(resource, name, &errors)),
+        if self.reservations.is_some() {
+            self.reader.fresh().await;
+        }
+        let asked = object.clone();
+        loop {
+            let errors = {
+                let mut claims = self.claims.lock();
+                self.refresh(resource, &mut claims);
+                self.assign(&mut claims, &owner, object, request.old)
+            };
+            if !errors.is_empty() {
+                return Err(ApiError::invalid(resource, name, &errors));
+            }
+            if request.dry_run || self.reserve(&owner, object, request.old).await? {
+                return Ok(());
+            }
+            *object = asked.clone();
         }
     }
 }

@@ -14,9 +14,9 @@ use tokio::sync::OnceCell;
 
 use crate::store::StoreError;
 
-/// How long a request is tried; etcd itself gives up after 7 s.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long one member may take to answer.
+/// How long a request is tried anew: members need about 2 s to elect another leader.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long one member may take to answer; itself it gives up after 7 s.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(8);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection that is silent is asked for a sign of life this often. etcd takes no less than 5 s.

@@ -1,6 +1,7 @@
 //! etcd's leases for keys that end by themselves: one for all keys written within a short while, as
 //! upstream does it, so that a storm of Events is not one of leases too.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use etcd_client::Error;
@@ -15,13 +16,12 @@ const SHARED_PART: u32 = 20;
 /// The keys of a lease end in one transaction: not too many of them.
 const KEYS: usize = 1000;
 
-/// The lease that new keys get, by its time to live.
+/// The lease that new keys get, for each time to live.
 #[derive(Default)]
-pub(super) struct Leases(Mutex<Option<Lease>>);
+pub(super) struct Leases(Mutex<HashMap<Duration, Lease>>);
 
 struct Lease {
     id: i64,
-    ttl: Duration,
     until: Instant,
     keys_left: usize,
 }
@@ -30,7 +30,7 @@ impl Leases {
     /// A lease for a key that is to live for `ttl`.
     pub(super) async fn get(&self, connection: &Connection, ttl: Duration) -> Result<i64, Error> {
         let mut held = self.0.lock().await;
-        if let Some(lease) = held.as_mut().filter(|lease| lease.serves(ttl)) {
+        if let Some(lease) = held.get_mut(&ttl).filter(|lease| lease.is_open()) {
             lease.keys_left -= 1;
             return Ok(lease.id);
         }
@@ -40,23 +40,23 @@ impl Leases {
         let grant =
             move |client: etcd_client::Client| async move { client.lease_client().grant(seconds, None).await }.boxed();
         let id = connection.call(Effect::Read, &grant).await?.id();
-        *held = Some(Lease {
+        let lease = Lease {
             id,
-            ttl,
             until: Instant::now() + shared_for,
             keys_left: KEYS - 1,
-        });
+        };
+        held.insert(ttl, lease);
         Ok(id)
     }
 
-    /// Forgets a lease that etcd does not know.
+    /// Forgets all: one of them etcd does not know.
     pub(super) async fn forget(&self) {
-        *self.0.lock().await = None;
+        self.0.lock().await.clear();
     }
 }
 
 impl Lease {
-    fn serves(&self, ttl: Duration) -> bool {
-        self.ttl == ttl && self.keys_left > 0 && Instant::now() < self.until
+    fn is_open(&self) -> bool {
+        self.keys_left > 0 && Instant::now() < self.until
     }
 }
