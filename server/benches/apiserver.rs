@@ -60,6 +60,7 @@ impl World {
             join_tokens: Arc::new(mizzen_server::join::Tokens::random()),
             service_network: "10.43.0.0/16".parse()?,
             node_ports: 30000..=32767,
+            reservations: None,
         };
         let config = Config {
             store: store.clone(),

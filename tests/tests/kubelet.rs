@@ -78,6 +78,7 @@ impl World {
                     join_tokens: Arc::new(mizzen_server::join::Tokens::random()),
                     service_network: Ipv4Net::new_assert([10, 210 + number, 0, 0].into(), 16),
                     node_ports: 30000..=32767,
+                    reservations: None,
                 };
                 Gates::new(cache.clone(), options)
             }),
