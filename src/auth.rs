@@ -137,7 +137,19 @@ impl CanI {
                 .split_once('/')
                 .unwrap_or((what, names.first().map_or("", String::as_str)));
             let (group, resource) = match session.registry().await?.resolve(what) {
-                Some(row) => (row.group.to_string(), row.plural.to_string()),
+                Some(row) => {
+                    if !row.namespaced() && !namespace.is_empty() {
+                        let within = match &*row.group {
+                            "" => String::new(),
+                            group => format!(" in group '{group}'"),
+                        };
+                        cli::tell(format!(
+                            "Warning: resource '{}' is not namespace scoped{within}\n",
+                            row.plural
+                        ));
+                    }
+                    (row.group.to_string(), row.plural.to_string())
+                }
                 None if what == "*" => ("*".to_owned(), "*".to_owned()),
                 None => {
                     cli::tell(format!("Warning: the server doesn't have a resource type '{what}'\n"));
@@ -173,28 +185,40 @@ async fn all(session: &Session) -> anyhow::Result<ExitCode> {
     };
     let shown = |list: &[String]| format!("[{}]", list.join(" "));
     let headings = ["Resources", "Non-Resource URLs", "Resource Names", "Verbs"];
-    let mut lines = Vec::new();
+    // Each line with what kubectl sorts by: the rule as Go prints it.
+    let mut lines: Vec<([String; 5], Vec<String>)> = Vec::new();
     for rule in list(&answer, "/status/resourceRules") {
         let (names, verbs) = (shown(&words(rule, "/resourceNames")), shown(&words(rule, "/verbs")));
         for group in words(rule, "/apiGroups") {
             for resource in words(rule, "/resources") {
+                let rule = [&verbs, &format!("[{group}]"), &format!("[{resource}]"), &names, "[]"];
                 let resource = match &*group {
                     "" => resource,
                     group => format!("{resource}.{group}"),
                 };
-                lines.push(vec![resource, "[]".to_owned(), names.clone(), verbs.clone()]);
+                lines.push((
+                    rule.map(str::to_owned),
+                    vec![resource, "[]".to_owned(), names.clone(), verbs.clone()],
+                ));
             }
         }
     }
     for rule in list(&answer, "/status/nonResourceRules") {
         let verbs = shown(&words(rule, "/verbs"));
         for url in words(rule, "/nonResourceURLs") {
-            lines.push(vec![String::new(), format!("[{url}]"), "[]".to_owned(), verbs.clone()]);
+            let url = format!("[{url}]");
+            let rule = [&verbs, "[]", "[]", "[]", &*url];
+            lines.push((
+                rule.map(str::to_owned),
+                vec![String::new(), url, "[]".to_owned(), verbs.clone()],
+            ));
         }
     }
-    // What may be done most freely comes first, as kubectl has it.
-    lines.sort_by(|a, b| (&a[3], a[0].is_empty()).cmp(&(&b[3], b[0].is_empty())));
-    lines.insert(0, headings.map(str::to_owned).to_vec());
+    lines.sort();
+    let rules = lines.into_iter().map(|(_, line)| line);
+    let lines: Vec<_> = std::iter::once(headings.map(str::to_owned).to_vec())
+        .chain(rules)
+        .collect();
     say(Columns::default().lay_out(&lines).trim_end())?;
     Ok(ExitCode::SUCCESS)
 }

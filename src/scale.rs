@@ -3,12 +3,10 @@
 use std::process::ExitCode;
 
 use jiff::Timestamp;
-use mizzen_api::client::rest::{is_not_found, message};
 use mizzen_api::console::action::{Answers, Deed, plan, refuse};
 use mizzen_api::view;
 
 use crate::cli::chosen::Chosen;
-use crate::cli::error::fail;
 use crate::cli::{self, Connect, Session};
 
 /// Set the number of Pods of Deployments and the like.
@@ -38,8 +36,7 @@ impl Args {
 
     async fn scale_all(&self, session: &Session) -> anyhow::Result<ExitCode> {
         let answers = Answers::from([("replicas".to_owned(), self.replicas.to_string())]);
-        let scaled = self
-            .chosen
+        self.chosen
             .change(session, &self.arguments, "scaled", |resource, object| {
                 let current = view::int(object, "/spec/replicas");
                 match self.current_replicas {
@@ -48,13 +45,7 @@ impl Args {
                     }
                     _ => plan(Deed::Scale, resource, object, &answers, Timestamp::now()),
                 }
-            });
-        match scaled.await {
-            Err(error) if error.downcast_ref().is_some_and(is_not_found) => {
-                let what = error.downcast_ref().map(message).unwrap_or_default();
-                fail(format!("no objects passed to scale {what}"))
-            }
-            scaled => scaled,
-        }
+            })
+            .await
     }
 }

@@ -204,16 +204,21 @@ impl Subject<'_> {
         }
         out.flush();
         let mut events: Vec<&Value> = events.iter().collect();
-        events.sort_by_key(|e| view::time(e, "/lastTimestamp").or_else(|| view::time(e, "/eventTime")));
+        // Those of the new API, which have no such time, come first, as in kubectl.
+        events.sort_by_key(|e| view::time(e, "/lastTimestamp"));
         out.line(0, "Events:");
         out.line(1, "Type\tReason\tAge\tFrom\tMessage");
         out.line(1, "----\t------\t----\t----\t-------");
         for e in events {
             let source = text_or(e, "/source/component", text(e, "/reportingComponent"));
+            let part = match text(e, "/involvedObject/fieldPath") {
+                "" => String::new(),
+                path => format!("{path}: "),
+            };
             out.line(
                 1,
                 format!(
-                    "{}\t{}\t{}\t{source}\t{}",
+                    "{}\t{}\t{}\t{source}\t{part}{}",
                     text(e, "/type"),
                     text(e, "/reason"),
                     self.event_age(e),

@@ -52,13 +52,27 @@ impl Client<'_> {
         assert!(said.contains(part), "{arguments}: {part:?} is not in\n{said}");
     }
 
-    /// Runs a command with both clients; neither may change anything.
     #[track_caller]
     fn same(&self, arguments: &str) {
+        assert_eq!(self.difference(arguments), None);
+    }
+
+    /// Runs a command with both clients, of which neither may change anything, and says how they differ.
+    fn difference(&self, arguments: &str) -> Option<String> {
         let words: Vec<_> = arguments.split(' ').collect();
-        let theirs = told(self.0.kubectl(&words).output().expect("kubectl runs"));
-        let ours = told(self.command(arguments).output().expect("mizzen runs"));
-        assert_eq!(ours, theirs, "{arguments}: ours, then kubectl's");
+        let (code, theirs) = told(self.0.kubectl(&words).output().expect("kubectl runs"));
+        let (our_code, ours) = told(self.command(arguments).output().expect("mizzen runs"));
+        let only = |these: &str, those: &str| -> Vec<String> {
+            let missing = these.lines().filter(|line| !those.lines().any(|other| other == *line));
+            missing.map(str::to_owned).collect()
+        };
+        (code != our_code || theirs != ours).then(|| {
+            format!(
+                "{arguments}: {our_code:?} instead of {code:?}\n  only ours: {:#?}\n  only kubectl's: {:#?}\n",
+                only(&ours, &theirs),
+                only(&theirs, &ours)
+            )
+        })
     }
 }
 
@@ -131,7 +145,7 @@ fn making(client: &Client<'_>) {
 }
 
 fn reading(client: &Client<'_>) {
-    for arguments in [
+    let differences: Vec<_> = [
         "get pods",
         "get pods -o wide",
         "get pods -A",
@@ -175,9 +189,11 @@ fn reading(client: &Client<'_>) {
         "scale deploy/nobody --replicas=1",
         "set image deploy/web nope=x",
         "taint node nobody a=b:NoSchedule",
-    ] {
-        client.same(arguments);
-    }
+    ]
+    .into_iter()
+    .filter_map(|arguments| client.difference(arguments))
+    .collect();
+    assert!(differences.is_empty(), "{}", differences.concat());
     client.expect("version", "Server Version: v1.37");
     client.expect("api-resources --api-group=apps", "deployments");
     let mut watch = client

@@ -94,12 +94,17 @@ impl Console {
     }
 
     fn source(&self, plural: &str) -> Arc<Source> {
+        self.watched(plural, false)
+    }
+
+    /// Where the latest view gets its objects from, or what is measured of them.
+    fn watched(&self, plural: &str, measures: bool) -> Arc<Source> {
         let mut watched = self.effects.iter().filter_map(|effect| match effect {
-            Effect::Watch(source) if source.plural == plural => Some(source.clone()),
+            Effect::Watch(source) => Some(source.clone()),
             _ => None,
         });
         watched
-            .next_back()
+            .rfind(|source| source.plural == plural && (source.group == "metrics.k8s.io") == measures)
             .unwrap_or_else(|| panic!("{plural} are not watched"))
     }
 

@@ -175,7 +175,7 @@ fn words_are_completed_where_they_stand() {
     insta::assert_snapshot!(all.join("\n"), @r"
     · | 
     p·c | pc pf po pu
-    po· | po pod pods podtemplate
+    po· | po pod pods podmetrics
     dep·loy | deploy deployment deployments
     pu· | pu pulse pulses
     po · | all shop default kube-system

@@ -1,3 +1,5 @@
+//! Plans of links, neighbours and routes against what Nodes say.
+
 use proptest::prelude::*;
 use serde_json::json;
 

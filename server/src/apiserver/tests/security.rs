@@ -290,7 +290,8 @@ async fn a_node_keeps_to_its_own() {
     insta::assert_snapshot!(get("/api/v1/namespaces/a/secrets").await, @r#"403 secrets is forbidden: User "system:node:n1" cannot list resource "secrets" in API group "" in the namespace "a": can only read namespaced object of this type"#);
     insta::assert_snapshot!(get("/api/v1/secrets?fieldSelector=metadata.name%3Dmine").await, @r#"403 secrets "mine" is forbidden: User "system:node:n1" cannot list resource "secrets" in API group "" at the cluster scope: no relationship found between node 'n1' and this object"#);
     insta::assert_snapshot!(get("/api/v1/namespaces/a/secrets?fieldSelector=type!%3Dx%5C,metadata.name%3Dmine").await, @r#"403 secrets is forbidden: User "system:node:n1" cannot list resource "secrets" in API group "" in the namespace "a": can only read namespaced object of this type"#);
-    insta::assert_snapshot!(get("/api/v1/pods").await, @r#"403 pods is forbidden: User "system:node:n1" cannot list resource "pods" in API group "" at the cluster scope: can only list/watch pods with spec.nodeName field selector"#);
+    // NetworkPolicies select Pods of all nodes, and are kept on each.
+    assert_eq!(get("/api/v1/pods").await, "200 PodList");
     assert_eq!(
         get("/api/v1/pods?fieldSelector=spec.nodeName%3Dn1").await,
         "200 PodList"

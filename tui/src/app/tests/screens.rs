@@ -126,13 +126,7 @@ fn into_pulse(c: &mut Console) {
 
 /// The server has metrics: those of the node come.
 fn measured(c: &mut Console) {
-    let mut rows: Vec<_> = builtin().iter().map(|r| (**r).clone()).collect();
-    let mut metrics = rows.iter().find(|r| r.plural == "nodes").cloned().unwrap();
-    (metrics.group, metrics.version) = ("metrics.k8s.io".into(), "v1beta1".into());
-    rows.push(metrics);
-    c.event(Event::Discovered(rows));
-    let source = c.source("nodes");
-    assert_eq!(source.group, "metrics.k8s.io");
+    let source = c.watched("nodes", true);
     let measure = json!({"metadata": {"name": "n1"}, "usage": {"cpu": "1500m", "memory": "6Gi"}});
     c.event(Event::Data(
         source,
