@@ -1,6 +1,7 @@
 //! The kubelet against a real API server and real containers, in one process: what a Pod goes
 //! through, and that nothing of it is left.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
@@ -12,7 +13,7 @@ use k8s_cri::v1::{
     ContainerConfig, ContainerMetadata, ImageSpec, LinuxContainerConfig, LinuxPodSandboxConfig, PodSandboxConfig,
     PodSandboxMetadata,
 };
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod, ServiceAccount};
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client};
 use mizzen_api::client::feed::{self, Selector};
@@ -22,6 +23,7 @@ use mizzen_node::cleanup::{self, Scope};
 use mizzen_node::kubelet::runtime::Runtime;
 use mizzen_node::{Agent, AgentConfig};
 use mizzen_server::apiserver::gates::{Gates, Options};
+use mizzen_server::bootstrap;
 use mizzen_server::control_plane::{Config, ControlPlane};
 use mizzen_server::controllers::{self, Manager};
 use mizzen_server::identity::{MASTERS, User};
@@ -95,14 +97,17 @@ impl World {
             client,
             number,
         };
-        for namespace in ["default", "kube-node-lease"] {
-            let object: Namespace =
-                serde_json::from_value(json!({ "metadata": { "name": namespace } })).expect("a namespace");
-            Api::<Namespace>::all(world.client.clone())
-                .create(&PostParams::default(), &object)
-                .await
-                .expect("made");
-        }
+        let options = bootstrap::Options {
+            server: (Ipv4Addr::LOCALHOST, 6443).into(),
+            alone: true,
+            service_address: Ipv4Addr::new(10, 210 + number, 0, 1).into(),
+            client_ca_pem: String::new(),
+            request_header_ca_pem: String::new(),
+            agents: BTreeMap::new(),
+            node: None,
+        };
+        let made = bootstrap::run(world.client.clone(), &options).await;
+        made.expect("the cluster's own objects");
         let admin = world.client.clone();
         let clients: controllers::Clients = Arc::new(move |_| admin.clone());
         let config = controllers::Config {
