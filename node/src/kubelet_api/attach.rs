@@ -7,10 +7,8 @@ use http::HeaderValue;
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 use k8s_cri::v1::AttachRequest;
 use serde_json::json;
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::lookup::Lookup;
 use super::remote::{Output, Streams, Wanted, failed, success};
@@ -29,24 +27,6 @@ pub(super) async fn run(lookup: Lookup, container: String, wanted: Wanted, strea
     }
 }
 
-async fn connect(
-    lookup: &Lookup,
-    request: AttachRequest,
-) -> anyhow::Result<WebSocketStream<MaybeTlsStream<TcpStream>>> {
-    let answer = lookup.attach().attach(request).await;
-    let url = answer
-        .map_err(|status| anyhow!("{}", status.message()))?
-        .into_inner()
-        .url;
-    let mut request = url.replacen("http", "ws", 1).into_client_request()?;
-    request
-        .headers_mut()
-        .insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
-    let connected = tokio_tungstenite::connect_async(request).await;
-    let (socket, _) = connected.context("the runtime's streaming server")?;
-    Ok(socket)
-}
-
 async fn carry(lookup: Lookup, container_id: String, wanted: Wanted, streams: Streams) -> anyhow::Result<()> {
     let Streams {
         mut stdin,
@@ -61,30 +41,27 @@ async fn carry(lookup: Lookup, container_id: String, wanted: Wanted, streams: St
         tty,
         ..
     } = wanted;
-    // The runtime's protocol cannot say that input has ended, but closing a connection does. So input goes
-    // over one of its own where its end matters, which is not on a terminal, and where there is output to lose.
-    let apart = has_stdin && !tty && (stdout || stderr);
     let request = AttachRequest {
         container_id,
-        stdin: has_stdin && !apart,
+        stdin: has_stdin,
         tty,
         stdout,
         stderr,
     };
-    // The one for output first: what the input leads to must not be missed.
-    let socket = connect(&lookup, request.clone()).await?;
-    let mut inlet = match apart {
-        true => {
-            let only_input = AttachRequest {
-                stdin: true,
-                stdout: false,
-                stderr: false,
-                ..request
-            };
-            Some(connect(&lookup, only_input).await?)
-        }
-        false => None,
-    };
+    let url = lookup
+        .attach()
+        .attach(request)
+        .await
+        .map_err(|status| anyhow!("{}", status.message()))?
+        .into_inner()
+        .url;
+    let mut request = url.replacen("http", "ws", 1).into_client_request()?;
+    request
+        .headers_mut()
+        .insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
+    let (socket, _) = tokio_tungstenite::connect_async(request)
+        .await
+        .context("the runtime's streaming server")?;
     let (mut sink, mut source) = socket.split();
     let framed = |channel: u8, bytes: &[u8]| Message::Binary([&[channel], bytes].concat().into());
     let mut status = success();
@@ -92,24 +69,9 @@ async fn carry(lookup: Lookup, container_id: String, wanted: Wanted, streams: St
     loop {
         tokio::select! {
             bytes = stdin.recv(), if has_stdin => match bytes {
-                Some(bytes) => match &mut inlet {
-                    // A process that reads no more may still write.
-                    Some(inlet) => has_stdin = inlet.send(framed(0, &bytes)).await.is_ok(),
-                    None => sink.send(framed(0, &bytes)).await?,
-                },
-                None => {
-                    has_stdin = false;
-                    match inlet.take() {
-                        Some(mut inlet) => {
-                            inlet.close(None).await?;
-                            // Read to its end: a connection that is dropped with something unread takes what was
-                            // sent over it along.
-                            tokio::spawn(async move { while let Some(Ok(_)) = inlet.next().await {} });
-                        }
-                        None if !tty => sink.close().await?,
-                        None => {}
-                    }
-                }
+                Some(bytes) => sink.send(framed(0, &bytes)).await?,
+                // This protocol cannot say that input has ended.
+                None => has_stdin = false,
             },
             Some(size) = resize.recv() => {
                 let size = json!({ "Width": size.width, "Height": size.height });
