@@ -90,7 +90,11 @@ async fn edit(session: &Session, resource: &Resource, mut object: Value, for_sho
 
 async fn send(session: &Session, resource: &Resource, body: &str, for_show: bool) -> anyhow::Result<()> {
     let object: Value = serde_saphyr::from_str(body).or_else(|error| fail(error.to_string()))?;
-    let plan = action::replace(resource, &object);
+    let mut plan = action::replace(resource, &object);
+    for request in &mut plan.requests {
+        // A misspelt field would be gone without a word.
+        request.query.push(("fieldValidation", "Strict"));
+    }
     carry_out(session, plan, for_show).await.map(drop)
 }
 
