@@ -1,6 +1,5 @@
 //! `mizzen edit`: changes an object in an editor.
 
-use std::io::Write as _;
 use std::process::{Command, ExitCode};
 
 use anyhow::Context as _;
@@ -52,14 +51,15 @@ async fn edit(session: &Session, resource: &Resource, mut object: Value, for_sho
     let file = tempfile::Builder::new()
         .prefix("mizzen-edit-")
         .suffix(".yaml")
-        .tempfile()?;
+        .tempfile()?
+        // Editors may put another file in its place.
+        .into_temp_path();
     let before = yaml::to_string(&object);
     let mut text = format!("{HEAD}{before}");
     loop {
-        file.reopen()?.set_len(0)?;
-        file.reopen()?.write_all(text.as_bytes())?;
-        open(file.path())?;
-        let edited = std::fs::read_to_string(file.path())?;
+        std::fs::write(&file, &text)?;
+        open(&file)?;
+        let edited = std::fs::read_to_string(&file)?;
         let body: String = edited
             .lines()
             .filter(|line| !line.starts_with('#'))
@@ -75,7 +75,7 @@ async fn edit(session: &Session, resource: &Resource, mut object: Value, for_sho
         };
         if edited == text {
             // The second try was no other than the first.
-            let (_, kept) = file.keep().context("cannot keep the file")?;
+            let kept = file.keep().context("cannot keep the file")?;
             tell(words(&error));
             tell(format!(
                 "A copy of your changes has been stored to {:?}",
