@@ -119,9 +119,9 @@ fn taints(node: &str, before: &[Value], changes: &[Change<'_>], overwrite: bool)
             (Some(_), true) => taints.retain(|taint| !change.is_about(taint)),
             (None, true) => return fail(format!("taint {:?} not found", change.key)),
             (Some(_), false) if !overwrite => {
-                let (key, effect) = (change.key, change.effect);
+                let key = change.key;
                 return fail(format!(
-                    "node {node} already has {key} taint(s) with same effect(s) [{effect}] and --overwrite is false"
+                    "node {node} already has {key} taint(s) with same effect(s) and --overwrite is false"
                 ));
             }
             (at, false) => {
@@ -154,7 +154,7 @@ mod tests {
             }
         };
         insta::assert_snapshot!(check(&["b=2:NoExecute"], false), @r#"[{"effect":"NoSchedule","key":"a","value":"1"},{"effect":"NoExecute","key":"b","value":"2"}]"#);
-        insta::assert_snapshot!(check(&["a=2:NoSchedule"], false), @r#"node one already has a taint(s) with same effect(s) [NoSchedule] and --overwrite is false"#);
+        insta::assert_snapshot!(check(&["a=2:NoSchedule"], false), @r#"node one already has a taint(s) with same effect(s) and --overwrite is false"#);
         insta::assert_snapshot!(check(&["a=2:NoSchedule"], true), @r#"[{"effect":"NoSchedule","key":"a","value":"2"}]"#);
         insta::assert_snapshot!(check(&["a:NoSchedule-"], false), @r#"[]"#);
         insta::assert_snapshot!(check(&["a-"], false), @r#"[]"#);

@@ -286,13 +286,6 @@ fn containers(client: &Client<'_>) {
         .output()
         .expect("mizzen runs");
     assert!(!failed.status.success());
-    client.expect(
-        &format!(
-            "run once --image={} --restart=Never --attach --rm -q --command -- echo once",
-            image::IMAGE
-        ),
-        "once",
-    );
     client.fails("get pod once", "NotFound");
 }
 
