@@ -25,7 +25,7 @@ pub trait Watched: Projection {
 
 /// Makes a struct with a field `metadata: Meta<_>` the projection of a resource.
 macro_rules! projection {
-    ($type:ty, $group:literal, $version:literal, $plural:literal $(, fields: $fields:literal)?) => {
+    ($type:ty, $group:literal, $version:literal, $plural:literal $(, fields: $fields:literal)? $(, labels: $labels:literal)?) => {
         impl mizzen_api::client::reflector::Projection for $type {
             fn namespace(&self) -> &str {
                 &self.metadata.namespace
@@ -41,6 +41,7 @@ macro_rules! projection {
             const AT: mizzen_api::client::rest::Gvr<'static> =
                 mizzen_api::client::rest::Gvr::new($group, $version, $plural);
             $(const FIELDS: &'static str = $fields;)?
+            $(const LABELS: &'static str = $labels;)?
         }
     };
 }

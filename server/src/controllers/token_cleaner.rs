@@ -9,12 +9,12 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use kube::core::params::{DeleteParams, Preconditions};
 use mizzen_api::client::reflector::{Key, Projection, Reflector};
-use mizzen_api::client::rest::{Gvr, Rest};
+use mizzen_api::client::rest::Rest;
 use serde::Deserialize;
 
 use super::{Context, Controller, Next};
 use crate::join::NAMESPACE;
-use crate::projection::{Meta, Watched};
+use crate::projection::{Meta, Watched as _, projection};
 
 /// A Secret that holds a bootstrap token.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -30,22 +30,7 @@ struct Data {
     expiration: Option<Box<str>>,
 }
 
-impl Projection for Token {
-    fn namespace(&self) -> &str {
-        &self.metadata.namespace
-    }
-    fn name(&self) -> &str {
-        &self.metadata.name
-    }
-    fn resource_version(&self) -> &str {
-        &self.metadata.resource_version
-    }
-}
-
-impl Watched for Token {
-    const AT: Gvr<'static> = Gvr::new("", "v1", "secrets");
-    const FIELDS: &'static str = "type=bootstrap.kubernetes.io/token,metadata.namespace=kube-system";
-}
+projection!(Token, "", "v1", "secrets", fields: "type=bootstrap.kubernetes.io/token,metadata.namespace=kube-system");
 
 struct TokenCleaner {
     rest: Rest,

@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mizzen_api::client::reflector::Projection;
-use mizzen_api::client::rest::Gvr;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::backends::{Endpoint, Group, Port};
-use crate::projection::{Labels, Meta, Watched};
+use crate::projection::{Labels, Meta, projection};
 
 /// How many endpoints a slice holds at most (upstream's default).
 const CAPACITY: usize = 100;
@@ -25,22 +23,7 @@ pub(super) struct Slice {
     endpoints: Option<Vec<Endpoint>>,
 }
 
-impl Projection for Slice {
-    fn namespace(&self) -> &str {
-        &self.metadata.namespace
-    }
-    fn name(&self) -> &str {
-        &self.metadata.name
-    }
-    fn resource_version(&self) -> &str {
-        &self.metadata.resource_version
-    }
-}
-
-impl Watched for Slice {
-    const AT: Gvr<'static> = Gvr::new("discovery.k8s.io", "v1", "endpointslices");
-    const LABELS: &'static str = "endpointslice.kubernetes.io/managed-by in (endpointslice-controller.k8s.io,endpointslicemirroring-controller.k8s.io)";
-}
+projection!(Slice, "discovery.k8s.io", "v1", "endpointslices", labels: "endpointslice.kubernetes.io/managed-by in (endpointslice-controller.k8s.io,endpointslicemirroring-controller.k8s.io)");
 
 impl Slice {
     fn group(&self) -> Group {
