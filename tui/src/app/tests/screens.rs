@@ -1,6 +1,7 @@
 //! Screens of the main views as they are committed: at three sizes, and in three skins with their colours.
 
 use mizzen_api::console::metrics::Measure;
+use mizzen_api::resource::Resource;
 
 use super::*;
 
@@ -126,12 +127,18 @@ fn into_pulse(c: &mut Console) {
 
 /// The server has metrics: those of the node come.
 fn measured(c: &mut Console) {
+    c.event(Event::Discovered(served()));
     let source = c.watched("nodes", true);
     let measure = json!({"metadata": {"name": "n1"}, "usage": {"cpu": "1500m", "memory": "6Gi"}});
     c.event(Event::Data(
         source,
         Batch::Measured(vec![Measure::read(&measure)], true),
     ));
+}
+
+/// What a server of our own says that it serves.
+fn served() -> Vec<Resource> {
+    builtin().iter().map(|r| (**r).clone()).collect()
 }
 
 fn deployment() -> Value {
@@ -232,17 +239,10 @@ fn views_in_three_skins() {
 #[test]
 fn what_is_measured_stands_in_the_rows_and_is_sorted_by() {
     let mut console = with_pods();
-    let mut rows: Vec<_> = builtin().iter().map(|r| (**r).clone()).collect();
-    let mut metrics = rows.iter().find(|r| r.plural == "pods").cloned().unwrap();
-    (metrics.group, metrics.version) = ("metrics.k8s.io".into(), "v1beta1".into());
-    rows.push(metrics);
     console.sees("n/a");
-    console.event(Event::Discovered(rows));
-    let source = console.source("pods");
-    assert_eq!(
-        (source.group.as_str(), source.namespace.as_str()),
-        ("metrics.k8s.io", "default")
-    );
+    console.event(Event::Discovered(served()));
+    let source = console.watched("pods", true);
+    assert_eq!(source.namespace, "default");
     let measure = |name: &str, cpu: &str| {
         Measure::read(&json!({"metadata": {"name": name, "namespace": "default"},
             "containers": [{"name": "main", "usage": {"cpu": cpu, "memory": "64Mi"}}]}))
