@@ -88,7 +88,7 @@ fn news(pods: u64, sent: Sent) -> Body {
     StreamBody::new(frames).boxed_unsync()
 }
 
-fn whole(text: String) -> Body {
+fn full(text: String) -> Body {
     Full::new(Bytes::from(text)).boxed_unsync()
 }
 
@@ -99,10 +99,10 @@ fn client(pods: u64, sent: Sent) -> Client {
             let query = request.uri().query().unwrap_or_default().to_owned();
             let response = match request.uri().path() {
                 "/api/v1/pods" if query.contains("watch=") => Response::new(news(pods, sent)),
-                "/api/v1/pods" => Response::new(whole(page(pods, &query))),
+                "/api/v1/pods" => Response::new(full(page(pods, &query))),
                 _ => {
                     let status = r#"{"kind":"Status","apiVersion":"v1","status":"Failure","code":503,"reason":"ServiceUnavailable","message":"not simulated"}"#;
-                    let mut response = Response::new(whole(status.to_owned()));
+                    let mut response = Response::new(full(status.to_owned()));
                     *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
                     response
                 }
@@ -138,6 +138,14 @@ impl Console {
         self.terminal
             .draw(|frame| self.app.draw(frame))
             .expect("memory can be drawn on");
+    }
+
+    /// Does what is left for later, as the loop does between events.
+    fn settle(&mut self) {
+        while self.app.due().is_some_and(|due| due <= Timestamp::now()) {
+            self.take(Event::Tick);
+        }
+        self.draw();
     }
 
     /// Presses a key and draws: how long that takes.
@@ -210,6 +218,7 @@ async fn main() {
     println!("all rows                    {:>10.1?}", start.elapsed());
     churn(&mut console, &mut events, &sent, Duration::from_secs(seconds)).await;
     filter(&mut console);
+    whole(&mut console);
     println!("resident, server included   {:>7} MiB", resident_mib());
 }
 
@@ -252,19 +261,43 @@ async fn churn(console: &mut Console, events: &mut mpsc::Receiver<Event>, sent: 
     println!("key to frame, p99           {:>10.1?}", percentile(&mut keys, 0.99));
 }
 
-/// Filters letter by letter.
+/// Filters letter by letter: when the letter is on screen, and when the rows are.
 fn filter(console: &mut Console) {
-    for text in ["web-7", "status:run !node:node-1", "-f w77", "^web-.*9$"] {
+    for text in ["web-7", "status:run !node:node-1", "-f w77", "^web-.*9$", "zzz"] {
         console.press(KeyCode::Char('/'));
-        let mut keys: Vec<_> = text
-            .chars()
-            .map(|letter| console.press(KeyCode::Char(letter)))
-            .collect();
+        // Nobody types the first letter at once.
+        console.settle();
+        let (mut keys, mut rows) = (Vec::new(), Vec::new());
+        for letter in text.chars() {
+            let start = Instant::now();
+            keys.push(console.press(KeyCode::Char(letter)));
+            console.settle();
+            rows.push(start.elapsed());
+        }
         println!(
-            "filter keystroke, worst     {:>10.1?}   {text}",
-            percentile(&mut keys, 1.0)
+            "filter keystroke, worst     {:>10.1?} to its frame, {:>10.1?} to its rows   {text}",
+            percentile(&mut keys, 1.0),
+            percentile(&mut rows, 1.0)
         );
+        let start = Instant::now();
         console.press(KeyCode::Esc);
         console.press(KeyCode::Esc);
+        console.settle();
+        println!("all rows again              {:>10.1?}", start.elapsed());
     }
+}
+
+/// Keys that mean all rows: another order, another view and back.
+fn whole(console: &mut Console) {
+    for (what, keys) in [
+        ("sorted by IP", "I"),
+        ("sorted by status", "S"),
+        ("sorted by name", "N"),
+    ] {
+        let key = console.press(KeyCode::Char(keys.chars().next().unwrap_or_default()));
+        println!("{what:<27} {key:>10.1?}");
+    }
+    let covered = console.press(KeyCode::Char('d'));
+    let back = console.press(KeyCode::Esc);
+    println!("describe and back           {covered:>10.1?} {back:>10.1?}");
 }

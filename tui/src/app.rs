@@ -446,9 +446,10 @@ impl App {
     }
 
     fn begin_filter(&mut self) {
-        let Some(open) = self.tabs.top() else {
+        let Some(open) = self.tabs.top_mut() else {
             return;
         };
+        open.view.filtering();
         self.prompt = Some(Prompt::new(Purpose::Filter, open.view.filter()));
     }
 
@@ -532,8 +533,8 @@ impl App {
             return;
         }
         let Some(open) = self.tabs.top() else { return };
-        let chosen = open.view.chosen(&self.world.cx(open.id));
-        let namespace = chosen.and_then(|(_, rows)| Some(rows.first()?.row.namespace.to_string()));
+        let chosen = open.view.first_chosen(&self.world.cx(open.id));
+        let namespace = chosen.map(|(_, row)| row.row.namespace.to_string());
         if let Some(namespace) = namespace.filter(|n| !n.is_empty()) {
             self.ask_rights_in(namespace, effects);
         }

@@ -246,6 +246,9 @@ pub trait View: Debug + Send {
         Err("there is nothing to filter here".to_owned())
     }
 
+    /// Somebody is about to type a filter.
+    fn filtering(&mut self) {}
+
     /// Uses other namespaces; empty for all. `false` when it has none.
     fn set_namespaces(&mut self, _namespaces: &[String], _cx: &Cx<'_>) -> bool {
         false
@@ -264,6 +267,12 @@ pub trait View: Debug + Send {
     /// The rows that are marked or selected, for actions of the kind: resource, and objects.
     fn chosen(&self, _cx: &Cx<'_>) -> Option<(Arc<Resource>, Vec<Arc<crate::data::Row>>)> {
         None
+    }
+
+    /// The first of those, without gathering the others.
+    fn first_chosen(&self, cx: &Cx<'_>) -> Option<(Arc<Resource>, Arc<crate::data::Row>)> {
+        let (resource, rows) = self.chosen(cx)?;
+        Some((resource, rows.first()?.clone()))
     }
 
     /// The container that is meant, where the rows that are chosen are Pods and the view shows containers.

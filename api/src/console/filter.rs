@@ -4,6 +4,7 @@
 //! text changes with time alone are not searched unless they are named: rows would come and go by
 //! themselves.
 
+mod anywhere;
 mod fuzzy;
 mod needle;
 mod parse;
@@ -12,6 +13,7 @@ use std::cmp::Ordering;
 use std::fmt::Write as _;
 use std::ops::Range;
 
+use anywhere::Anywhere;
 pub use fuzzy::Fuzzy;
 use needle::Needle;
 
@@ -110,6 +112,8 @@ struct Term {
     inverse: bool,
     place: Place,
     test: Test,
+    /// Finds in the text of a whole row what may be in one of its cells.
+    anywhere: Option<Anywhere>,
 }
 
 /// A compiled filter. The default one keeps everything.
@@ -177,19 +181,50 @@ impl Filter {
 
     /// Whether a row stays.
     pub fn matches(&self, row: &(impl Fields + ?Sized)) -> bool {
-        self.terms.iter().all(|term| self.holds(term, row) != term.inverse)
+        self.rank(row).is_some()
     }
 
     /// How well a row fits: higher is better. `None` when it does not stay.
     pub fn rank(&self, row: &(impl Fields + ?Sized)) -> Option<i32> {
-        if !self.matches(row) {
-            return None;
+        self.rank_with(row, None)
+    }
+
+    /// As [`Filter::rank`], with what [`Filter::text_of`] the row gave.
+    pub fn rank_with(&self, row: &(impl Fields + ?Sized), text: Option<&str>) -> Option<i32> {
+        let mut rank = 0;
+        for term in &self.terms {
+            match &term.test {
+                Test::Fuzzy(fuzzy) if !term.inverse => rank += fuzzy.score(row.name())?,
+                _ if self.holds(term, row, text) == term.inverse => return None,
+                _ => {}
+            }
         }
-        let ranks = self.terms.iter().filter_map(|term| match &term.test {
-            Test::Fuzzy(fuzzy) if !term.inverse => fuzzy.score(row.name()),
-            _ => None,
-        });
-        Some(ranks.sum())
+        Some(rank)
+    }
+
+    /// Whether some term looks for text in whole rows, so that [`Filter::text_of`] them helps.
+    pub fn reads_text(&self) -> bool {
+        self.terms.iter().any(|term| term.anywhere.is_some())
+    }
+
+    /// Whether the text of a row is the same for another filter.
+    pub fn reads_as(&self, other: &Self) -> bool {
+        self.searched == other.searched
+    }
+
+    /// All that terms which name no column look at, in lower case: rows that are looked at often are read once.
+    pub fn text_of(&self, row: &(impl Fields + ?Sized)) -> Box<str> {
+        let mut text = String::with_capacity(160);
+        text.push_str(row.name());
+        text.push(anywhere::SEPARATOR);
+        text.push_str(row.namespace());
+        for cell in self.searched.iter().filter_map(|at| row.cell(*at)) {
+            text.push(anywhere::SEPARATOR);
+            // Writing to a string does not fail.
+            let _ = write!(text, "{cell}");
+        }
+        text.make_ascii_lowercase();
+        text.into()
     }
 
     /// Where a shown cell matches, to be marked: byte ranges, in order. `column` is `None` for a column
@@ -212,7 +247,7 @@ impl Filter {
         marks
     }
 
-    fn holds(&self, term: &Term, row: &(impl Fields + ?Sized)) -> bool {
+    fn holds(&self, term: &Term, row: &(impl Fields + ?Sized), text: Option<&str>) -> bool {
         match &term.test {
             Test::Labels(selector) => selector.matches(&LabelsOf(row)),
             Test::Fuzzy(fuzzy) => fuzzy.score(row.name()).is_some(),
@@ -228,6 +263,11 @@ impl Filter {
                 Place::Name => needle.is_in(row.name()),
                 Place::Column(at) => cell_has(row.cell(at), needle),
                 Place::Anywhere => {
+                    match term.anywhere.as_ref().zip(text) {
+                        Some((anywhere, text)) if !anywhere.may_be_in(text) => return false,
+                        Some((anywhere, _)) if anywhere.is_exact() => return true,
+                        _ => {}
+                    }
                     needle.is_in(row.name())
                         || needle.is_in(row.namespace())
                         || self.searched.iter().any(|at| cell_has(row.cell(*at), needle))

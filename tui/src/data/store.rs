@@ -1,6 +1,6 @@
 //! The rows of every watch.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -66,12 +66,12 @@ pub struct Store {
     pub trouble: Option<Trouble>,
     /// When something last changed.
     pub changed: Option<Timestamp>,
-    rows: HashMap<Name, (u32, Arc<Row>)>,
+    rows: BTreeMap<Name, (u32, Arc<Row>)>,
     generation: u32,
 }
 
 impl Store {
-    /// All rows, in no order.
+    /// All rows, by namespace and name.
     pub fn rows(&self) -> impl Iterator<Item = &Arc<Row>> {
         self.rows.values().map(|(_, row)| row)
     }
@@ -115,7 +115,7 @@ impl Store {
                 self.remaining = None;
                 self.trouble = None;
                 let current = self.generation;
-                let gone = self.rows.extract_if(|_, (generation, _)| *generation != current);
+                let gone = self.rows.extract_if(.., |_, (generation, _)| *generation != current);
                 changes.extend(gone.map(|(_, (_, old))| Change {
                     old: Some(old),
                     new: None,

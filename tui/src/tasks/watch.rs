@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::Session;
 use crate::data::{Batch, Heading, Row, Source, Trouble, headings, row_of};
@@ -107,6 +108,37 @@ struct Watch {
     events: mpsc::Sender<Event>,
 }
 
+/// A page of a list, or of a Table.
+#[derive(Deserialize)]
+struct Page<'a> {
+    #[serde(default)]
+    kind: String,
+    #[serde(default)]
+    metadata: ListMeta,
+    #[serde(borrow, default)]
+    items: Option<Vec<&'a RawValue>>,
+    #[serde(borrow, default)]
+    rows: Option<Vec<&'a RawValue>>,
+    #[serde(default, rename = "columnDefinitions")]
+    columns: Option<Vec<Value>>,
+}
+
+#[derive(Default, Deserialize)]
+struct ListMeta {
+    #[serde(default, rename = "continue")]
+    next: Option<String>,
+    #[serde(default, rename = "resourceVersion")]
+    revision: Option<String>,
+    #[serde(default, rename = "remainingItemCount")]
+    remaining: Option<i64>,
+}
+
+impl Page<'_> {
+    fn is_table(&self) -> bool {
+        self.kind == "Table"
+    }
+}
+
 #[derive(Deserialize)]
 struct Line<'a> {
     #[serde(rename = "type")]
@@ -140,32 +172,49 @@ impl Watch {
         request.body(Vec::new()).map_err(kube::Error::HttpError)
     }
 
-    /// Lists in pages and returns the list's revision.
+    /// Lists in pages and returns the list's revision. The next page is on its way while one is read.
     async fn list(&self) -> Result<String, kube::Error> {
         let limit = PAGE.to_string();
-        let mut next = String::new();
+        let mut pages = JoinSet::new();
+        let ask = |next: &str| {
+            let request = self.request(&[("limit", &limit), ("continue", next)])?;
+            let client = self.client.clone();
+            Ok::<_, kube::Error>(async move { client.request_text(request).await })
+        };
+        pages.spawn(ask("")?);
         let mut first = true;
-        loop {
-            let request = self.request(&[("limit", &limit), ("continue", &next)])?;
-            let text = self.client.request_text(request).await?;
-            let mut page: Value = serde_json::from_str(&text).map_err(kube::Error::SerdeError)?;
-            drop(text);
+        let mut revision = String::new();
+        while let Some(page) = pages.join_next().await {
+            let text = page.map_err(|error| kube::Error::Service(error.into()))??;
+            let page: Page<'_> = serde_json::from_str(&text).map_err(kube::Error::SerdeError)?;
+            let next = page.metadata.next.as_deref().unwrap_or_default();
+            if !next.is_empty() {
+                pages.spawn(ask(next)?);
+            }
             if std::mem::take(&mut first) {
                 self.tell(Batch::Headings(self.headings(&page).into())).await;
                 self.tell(Batch::Begin).await;
             }
-            let remaining = view::int_opt(&page, "/metadata/remainingItemCount");
-            view::text(&page, "/metadata/continue").clone_into(&mut next);
-            let revision = view::text(&page, "/metadata/resourceVersion").to_owned();
-            let rows = self.rows(&mut page);
-            let remaining = remaining.and_then(|n| u64::try_from(n).ok());
-            self.tell(Batch::Rows(rows, remaining.filter(|_| !next.is_empty())))
+            let remaining = page.metadata.remaining.and_then(|n| u64::try_from(n).ok());
+            self.tell(Batch::Rows(self.listed(&page)?, remaining.filter(|_| !next.is_empty())))
                 .await;
-            if next.is_empty() {
-                self.tell(Batch::End).await;
-                return Ok(revision);
-            }
+            revision = page.metadata.revision.unwrap_or_default();
         }
+        self.tell(Batch::End).await;
+        Ok(revision)
+    }
+
+    /// The rows of a page, read one by one: a page as a whole would be many times as large in memory.
+    fn listed(&self, page: &Page<'_>) -> Result<Vec<Arc<Row>>, kube::Error> {
+        let parts = page.items.iter().chain(&page.rows).flatten();
+        let rows = parts.map(|part| {
+            let object: Value = serde_json::from_str(part.get())?;
+            Ok(match page.is_table() {
+                true => self.row_of_table(object),
+                false => self.row(object),
+            })
+        });
+        rows.collect::<Result<_, _>>().map_err(kube::Error::SerdeError)
     }
 
     /// Tells news until the watch ends; gives the revision to go on from, also after most errors.
@@ -225,11 +274,11 @@ impl Watch {
         }
     }
 
-    fn headings(&self, page: &Value) -> Vec<Heading> {
-        if self.typed || view::text(page, "/kind") != "Table" {
+    fn headings(&self, page: &Page<'_>) -> Vec<Heading> {
+        if self.typed || !page.is_table() {
             return headings(&self.resource);
         }
-        let columns = view::list(page, "/columnDefinitions").iter();
+        let columns = page.columns.iter().flatten();
         let heading = columns.map(|c| Heading {
             name: view::text(c, "/name").to_owned(),
             wide: view::int(c, "/priority") > 0,
@@ -238,28 +287,25 @@ impl Watch {
         heading.collect()
     }
 
-    /// The rows of a list, of a Table, or of one object.
+    /// The rows of an event: of a Table, or of one object.
     fn rows(&self, answer: &mut Value) -> Vec<Arc<Row>> {
         if view::text(answer, "/kind") == "Table" {
-            let Value::Array(rows) = answer["rows"].take() else {
-                return Vec::new();
+            return match answer["rows"].take() {
+                Value::Array(rows) => rows.into_iter().map(|row| self.row_of_table(row)).collect(),
+                _ => Vec::new(),
             };
-            let row = |mut row: Value| {
-                let cells = view::list(&row, "/cells").iter().map(served).collect();
-                Arc::new(row_of(
-                    &self.resource,
-                    row["object"].take(),
-                    Some(cells),
-                    Timestamp::now(),
-                ))
-            };
-            return rows.into_iter().map(row).collect();
         }
-        let row = |object| Arc::new(row_of(&self.resource, object, None, Timestamp::now()));
-        match answer["items"].take() {
-            Value::Array(items) => items.into_iter().map(row).collect(),
-            _ => vec![row(answer.take())],
-        }
+        vec![self.row(answer.take())]
+    }
+
+    fn row(&self, object: Value) -> Arc<Row> {
+        Arc::new(row_of(&self.resource, object, None, Timestamp::now()))
+    }
+
+    fn row_of_table(&self, mut row: Value) -> Arc<Row> {
+        let cells = view::list(&row, "/cells").iter().map(served).collect();
+        let object = row["object"].take();
+        Arc::new(row_of(&self.resource, object, Some(cells), Timestamp::now()))
     }
 }
 

@@ -123,8 +123,7 @@ fn open(action: &'static Action, resource: Arc<Resource>, rows: &[Arc<Row>], cx:
 
 /// What a key would need that is missing, with the objects that a view has chosen: `delete pods`.
 pub fn lacks(act: Act, view: &dyn View, cx: &Cx<'_>) -> Option<String> {
-    let (resource, rows) = view.chosen(cx)?;
-    let first = rows.first()?;
+    let (resource, first) = view.first_chosen(cx)?;
     if let Some((verb, subresource)) = super::streams::needs(act) {
         let pods = cx.registry.resolve("pods")?;
         return cx.lacks(verb, pods, subresource, &first.row.namespace);

@@ -1,7 +1,8 @@
 //! A table of one kind: the view that everything starts from.
 //!
 //! Rows are kept in the console model's index, which follows every change by a binary search; only the rows
-//! on screen are formatted. What Enter leads to is a row of [`LEADS`].
+//! on screen are formatted. A filter over many rows goes on in slices between other events, while what was
+//! shown before stays. What Enter leads to is a row of [`LEADS`].
 
 mod banner;
 mod draw;
@@ -33,6 +34,10 @@ use crate::view::{Cx, Dialog, Do, Field, FieldKind, View};
 
 /// How long a changed cell is marked.
 const DELTA: SignedDuration = SignedDuration::from_secs(5);
+/// Changed cells that are remembered before those that are marked no longer are forgotten.
+const DELTAS: usize = 1024;
+/// Changes that come as one page rather than one by one.
+const PAGE: usize = 32;
 
 type Key = (String, String);
 
@@ -70,7 +75,7 @@ pub struct Table {
     #[serde(skip)]
     at: usize,
     #[serde(skip)]
-    deltas: HashMap<Key, Delta>,
+    deltas: HashMap<RowId, Delta>,
     #[serde(skip)]
     offset: Cell<usize>,
     #[serde(skip)]
@@ -232,9 +237,18 @@ impl Table {
             namespaces: Vec::new(),
         };
         text.clone_into(&mut self.filter);
-        self.index.set_keep(keep);
+        self.index.begin_keep(keep);
         self.follow_selection();
         Ok(())
+    }
+
+    /// The filter is read anew, or dropped where it fits the columns no longer.
+    fn filter_anew(&mut self) {
+        let filter = self.filter.clone();
+        if self.filter_with(&filter).is_err() {
+            self.filter.clear();
+            let _ = self.filter_with("");
+        }
     }
 
     fn set_order(&mut self) {
@@ -262,33 +276,40 @@ impl Table {
     /// Everything anew from the data: when the view is shown, or its columns are others.
     fn rebuild(&mut self, cx: &Cx<'_>) {
         self.index.clear();
-        for source in self.row_sources() {
-            let Some(store) = cx.data.get(&source) else {
-                continue;
-            };
-            if let Some(mix) = &mut self.mix {
-                self.index.extend(store.rows().filter_map(|row| mix.take(&source, row)));
-                continue;
-            }
-            if !store.headings.is_empty() && store.headings != self.headings {
-                self.headings = store.headings.clone();
-            }
-            self.index.extend(store.rows().cloned());
+        self.deltas.clear();
+        let sources = self.row_sources();
+        let stores: Vec<_> = sources.iter().filter_map(|s| Some((s, cx.data.get(s)?))).collect();
+        let known = stores.iter().find(|(_, store)| !store.headings.is_empty());
+        if let (Some((_, store)), None) = (known, &self.mix) {
+            self.headings = store.headings.clone();
         }
+        // With nothing in the index yet, what is to be shown and how costs nothing.
+        let at = self.at;
+        self.filter_anew();
+        self.set_order();
+        self.at = at;
+        let rows: Vec<_> = match &mut self.mix {
+            Some(mix) => {
+                let rows = stores
+                    .iter()
+                    .flat_map(|(source, store)| store.rows().map(move |row| (*source, row)));
+                rows.filter_map(|(source, row)| mix.take(source, row)).collect()
+            }
+            None => stores.iter().flat_map(|(_, store)| store.rows().cloned()).collect(),
+        };
+        self.index.begin_extend(rows);
         if let Some(banner) = &mut self.banner {
             banner.read(cx, self.index.all());
         }
-        let filter = self.filter.clone();
-        if self.filter_with(&filter).is_err() {
-            self.filter.clear();
-            let _ = self.filter_with("");
-        }
-        self.set_order();
+        self.follow_selection();
     }
 
     /// The cursor stays with its object; where that is gone, with its place.
     fn follow_selection(&mut self) {
         let shown = self.index.shown().len();
+        if shown == 0 && self.index.is_passing() {
+            return;
+        }
         let place = self.selected.as_ref().and_then(|(namespace, name)| {
             let id = self.index.find(namespace, name)?;
             self.index.position(id)
@@ -512,7 +533,14 @@ impl Table {
         }
     }
 
-    fn note_delta(&mut self, change: &Change, now: Timestamp) {
+    /// The rows on screen.
+    fn on_screen(&self) -> &[RowId] {
+        let shown = self.index.shown();
+        let from = self.offset.get().min(shown.len());
+        &shown[from..shown.len().min(from + self.height.get())]
+    }
+
+    fn note_delta(&mut self, id: RowId, change: &Change, now: Timestamp) {
         let (Some(old), Some(new)) = (&change.old, &change.new) else {
             return;
         };
@@ -533,7 +561,7 @@ impl Table {
         }
         if !cells.is_empty() {
             self.deltas.insert(
-                key_of(new),
+                id,
                 Delta {
                     until: now + DELTA,
                     cells,
@@ -671,19 +699,26 @@ impl View for Table {
             return self.rebuild(cx);
         }
         let live = store.is_some_and(|s| s.synced);
-        self.deltas.retain(|_, delta| delta.until > cx.now);
-        if !live && changes.len() > 32 {
-            self.index.extend(changes.iter().filter_map(|c| c.new.clone()));
+        if self.deltas.len() > DELTAS {
+            self.deltas.retain(|_, delta| delta.until > cx.now);
+        }
+        if !live && changes.len() > PAGE {
+            self.index.begin_extend(changes.iter().filter_map(|c| c.new.clone()));
             return self.follow_selection();
         }
         for change in changes {
-            if live {
-                self.note_delta(change, cx.now);
-            }
             match (&change.new, &change.old) {
-                (Some(new), _) => drop(self.index.put(new.clone())),
+                (Some(new), _) => {
+                    let (id, _) = self.index.put(new.clone());
+                    if live {
+                        self.note_delta(id, change, cx.now);
+                    }
+                }
                 (None, Some(old)) => {
                     let (namespace, name) = old.key();
+                    if let Some(id) = self.index.find(namespace, name) {
+                        self.deltas.remove(&id);
+                    }
                     self.index.remove(namespace, name);
                     self.marks.remove(&key_of(old));
                 }
@@ -724,8 +759,7 @@ impl View for Table {
             }
             Act::Faults => {
                 self.faults = !self.faults;
-                let filter = self.filter.clone();
-                let _ = self.filter_with(&filter);
+                self.filter_anew();
             }
             Act::MarkClear => self.marks.clear(),
             Act::Columns => return Some(self.choose_columns()),
@@ -837,6 +871,17 @@ impl View for Table {
         self.filter_with(text)
     }
 
+    fn filtering(&mut self) {
+        self.index.prepare();
+    }
+
+    fn tick(&mut self, _cx: &Cx<'_>) -> Vec<Do> {
+        if self.index.advance() {
+            self.follow_selection();
+        }
+        Vec::new()
+    }
+
     fn set_namespaces(&mut self, namespaces: &[String], _cx: &Cx<'_>) -> bool {
         if !self.resource.namespaced() {
             return false;
@@ -846,12 +891,11 @@ impl View for Table {
     }
 
     fn due(&self, cx: &Cx<'_>) -> Option<Timestamp> {
-        let delta = self
-            .deltas
-            .values()
-            .map(|d| d.until)
-            .filter(|until| *until > cx.now)
-            .min();
+        if self.index.is_busy() {
+            return Some(cx.now);
+        }
+        let deltas = self.on_screen().iter().filter_map(|id| self.deltas.get(id));
+        let delta = deltas.map(|d| d.until).filter(|until| *until > cx.now).min();
         let ages = draw::next_age(self, cx);
         [delta, ages].into_iter().flatten().min()
     }
@@ -872,6 +916,15 @@ impl View for Table {
             rows.extend(self.current().cloned());
         }
         (!rows.is_empty()).then(|| (self.kind().clone(), rows))
+    }
+
+    fn first_chosen(&self, cx: &Cx<'_>) -> Option<(Arc<Resource>, Arc<Row>)> {
+        match self.marks.is_empty() {
+            true => Some((self.kind().clone(), self.current()?.clone())),
+            false => self
+                .chosen(cx)
+                .and_then(|(kind, rows)| Some((kind, rows.first()?.clone()))),
+        }
     }
 
     fn state(&self) -> Value {

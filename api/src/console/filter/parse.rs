@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::{FilterError, Fuzzy, Needle, Place, Term, Test};
+use super::{Anywhere, FilterError, Fuzzy, Needle, Place, Term, Test};
 use crate::selector::LabelSelector;
 
 /// Comparisons, longer ones first.
@@ -48,7 +48,16 @@ pub(super) fn terms(text: &str, columns: &[impl AsRef<str>]) -> Result<Vec<Term>
 }
 
 fn term(inverse: bool, place: Place, test: Test) -> Term {
-    Term { inverse, place, test }
+    let anywhere = match (&test, place) {
+        (Test::Text(needle), Place::Anywhere) => Anywhere::new(needle),
+        _ => None,
+    };
+    Term {
+        inverse,
+        place,
+        test,
+        anywhere,
+    }
 }
 
 /// A term without sign or option: of a column, of a label, or text.

@@ -1,15 +1,28 @@
 //! All rows of a table, and the sorted list of those that are shown.
+//!
+//! Another filter is a pass over all rows. A pass can be made in slices ([`Index::begin_keep`],
+//! [`Index::advance`]), so that somebody who types is never kept waiting; until it is over, what was shown
+//! stays, and changes of rows count for both.
 
-use std::collections::HashMap;
+use std::cmp::{Ordering, Reverse};
 use std::sync::Arc;
 
 use super::{Order, Row};
 use crate::console::filter::Filter;
 use crate::table::Severity;
 
+/// Rows that one slice of a pass looks at: a few milliseconds at the slowest filter.
+const SLICE: usize = if cfg!(test) { 4 } else { 4096 };
+
 /// A row of an [`Index`]. It stays the same while the object exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RowId(u32);
+
+impl RowId {
+    fn at(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// What is shown of a table.
 #[derive(Clone, Debug, Default)]
@@ -30,10 +43,15 @@ impl Keep {
             && self.filter.narrows(&other.filter)
     }
 
-    fn keeps(&self, row: &Row) -> bool {
-        (self.namespaces.is_empty() || self.namespaces.contains(&row.namespace))
-            && (!self.faults_only || row.severity() >= Severity::Warning)
-            && self.filter.matches(row)
+    fn is_everything(&self) -> bool {
+        self.namespaces.is_empty() && !self.faults_only && self.filter.is_empty()
+    }
+
+    /// How well a row fits; `None` when it is not shown. `text` is what the filter made of it, if it did.
+    fn rank(&self, row: &Row, text: Option<&str>) -> Option<i32> {
+        let kept = (self.namespaces.is_empty() || self.namespaces.contains(&row.namespace))
+            && (!self.faults_only || row.severity() >= Severity::Warning);
+        kept.then(|| self.filter.rank_with(row, text)).flatten()
     }
 }
 
@@ -59,25 +77,48 @@ impl<R: Shows> Shows for Arc<R> {
 #[derive(Debug)]
 pub struct Index<R = Row> {
     rows: Vec<Option<R>>,
+    /// How well each row fits what is shown; `None` where it does not.
+    ranks: Vec<Option<i32>>,
+    /// What the filter reads of each row, while there is one that reads texts.
+    texts: Vec<Option<Box<str>>>,
     free: Vec<RowId>,
-    /// Namespaces, then names.
-    ids: HashMap<Arc<str>, HashMap<Arc<str>, RowId>>,
+    /// All, by namespace and name.
+    known: Vec<RowId>,
     shown: Vec<RowId>,
     keep: Keep,
     order: Order,
-    len: usize,
+    pass: Option<Pass>,
+    /// Whether there are rows of which nobody knows yet whether they are shown.
+    unjudged: bool,
+    /// How far texts have been made before anybody typed.
+    warmed: Option<usize>,
+}
+
+/// A filter on its way over all rows.
+#[derive(Debug)]
+struct Pass {
+    keep: Keep,
+    /// How many of the known rows it has looked at.
+    at: usize,
+    ranks: Vec<Option<i32>>,
+    /// Whether it need not look at what is not shown.
+    narrower: bool,
 }
 
 impl<R> Default for Index<R> {
     fn default() -> Self {
         Self {
             rows: Vec::new(),
+            ranks: Vec::new(),
+            texts: Vec::new(),
             free: Vec::new(),
-            ids: HashMap::new(),
+            known: Vec::new(),
             shown: Vec::new(),
             keep: Keep::default(),
             order: Order::default(),
-            len: 0,
+            pass: None,
+            unjudged: false,
+            warmed: None,
         }
     }
 }
@@ -85,12 +126,12 @@ impl<R> Default for Index<R> {
 impl<R: Shows> Index<R> {
     /// How many rows there are.
     pub fn len(&self) -> usize {
-        self.len
+        self.known.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.known.is_empty()
     }
 
     /// The rows that are shown, in order.
@@ -115,7 +156,7 @@ impl<R: Shows> Index<R> {
 
     /// What holds a row.
     pub fn get(&self, id: RowId) -> Option<&R> {
-        self.rows.get(id.0 as usize)?.as_ref()
+        self.rows.get(id.at())?.as_ref()
     }
 
     /// All rows, in no order.
@@ -125,202 +166,387 @@ impl<R: Shows> Index<R> {
 
     /// The row of an object.
     pub fn find(&self, namespace: &str, name: &str) -> Option<RowId> {
-        self.ids.get(namespace)?.get(name).copied()
+        self.place(namespace, name).ok().map(|at| self.known[at])
     }
 
     /// Where a row is shown.
     pub fn position(&self, id: RowId) -> Option<usize> {
-        if self.keep.filter.ranks() {
-            return self.shown.iter().position(|other| *other == id);
-        }
-        let row = self.row(id)?;
-        let at = self
-            .shown
-            .binary_search_by(|other| self.order.compare(self.at(*other), row))
-            .ok()?;
-        (self.shown[at] == id).then_some(at)
+        let (row, rank) = (self.row(id)?, self.ranks[id.at()]?);
+        self.shown
+            .binary_search_by(|other| self.compare(*other, row, rank))
+            .ok()
     }
 
-    /// Shows other rows.
+    /// Whether a filter is still on its way, or something is prepared for one.
+    pub fn is_busy(&self) -> bool {
+        self.pass.is_some() || self.warmed.is_some()
+    }
+
+    /// Whether what is shown is not yet what was asked for.
+    pub fn is_passing(&self) -> bool {
+        self.pass.is_some()
+    }
+
+    /// Shows other rows, at once.
     pub fn set_keep(&mut self, keep: Keep) {
-        let narrower = keep.narrows(&self.keep);
-        self.keep = keep;
-        if !narrower {
-            return self.show_all();
+        self.begin_keep(keep);
+        self.finish();
+    }
+
+    /// Begins to show other rows. Where that takes longer, it goes on with [`Index::advance`].
+    pub fn begin_keep(&mut self, keep: Keep) {
+        if !self.texts.is_empty() && !keep.filter.reads_as(&self.keep.filter) {
+            self.texts.clear();
         }
-        // What is shown is in order already, and nothing else can come to it.
-        let (rows, keep) = (&self.rows, &self.keep);
-        self.shown.retain(|id| {
-            let held = rows.get(id.0 as usize).and_then(Option::as_ref);
-            held.is_some_and(|held| keep.keeps(held.row()))
+        let narrower = !self.unjudged && keep.narrows(&self.keep);
+        self.begin(keep, narrower);
+    }
+
+    fn begin(&mut self, keep: Keep, narrower: bool) {
+        self.warmed = None;
+        self.pass = Some(Pass {
+            keep,
+            at: 0,
+            ranks: vec![None; self.rows.len()],
+            narrower,
         });
+        self.advance();
+    }
+
+    /// Goes on with what was begun, for a slice. Gives whether other rows are shown now.
+    pub fn advance(&mut self) -> bool {
+        let Some(mut pass) = self.pass.take() else {
+            self.warm();
+            return false;
+        };
+        let end = match pass.keep.is_everything() {
+            true => self.known.len(),
+            false => self.known.len().min(pass.at + SLICE),
+        };
+        for at in pass.at..end {
+            let id = self.known[at];
+            if !pass.narrower || self.ranks[id.at()].is_some() {
+                pass.ranks[id.at()] = self.rank_by(&pass.keep, id);
+            }
+        }
+        pass.at = end;
+        if end < self.known.len() {
+            self.pass = Some(pass);
+            return false;
+        }
+        (self.keep, self.ranks, self.unjudged) = (pass.keep, pass.ranks, false);
+        if !self.keep.filter.reads_text() {
+            self.texts = Vec::new();
+        }
+        self.show();
+        true
+    }
+
+    /// Makes ready for a filter that somebody is about to type.
+    pub fn prepare(&mut self) {
+        if self.pass.is_none() && self.known.len() > SLICE {
+            self.warmed = Some(0);
+        }
+    }
+
+    fn warm(&mut self) {
+        let Some(from) = self.warmed else { return };
+        let end = self.known.len().min(from + SLICE);
+        for at in from..end {
+            self.read(self.known[at], None);
+        }
+        self.warmed = (end < self.known.len()).then_some(end);
+    }
+
+    /// Finishes what was begun.
+    pub fn finish(&mut self) {
+        while self.pass.is_some() {
+            self.advance();
+        }
     }
 
     /// Shows the rows in another order.
     pub fn set_order(&mut self, order: Order) {
-        self.order = order;
-        let mut shown = std::mem::take(&mut self.shown);
-        self.sort(&mut shown);
-        self.shown = shown;
+        if order != self.order {
+            self.order = order;
+            self.show();
+        }
     }
 
     /// Adds a row, or takes the place of the object's row before. Gives that.
     pub fn put(&mut self, held: R) -> (RowId, Option<R>) {
         let row = held.row();
-        let known = self.find(&row.namespace, &row.name);
+        match self.place(&row.namespace, &row.name) {
+            Ok(at) => {
+                let id = self.known[at];
+                (id, Some(self.replace(at, id, held)))
+            }
+            Err(at) => {
+                let id = self.new_id();
+                self.known.insert(at, id);
+                if let Some(pass) = self.pass.as_mut().filter(|pass| at < pass.at) {
+                    pass.at += 1;
+                }
+                self.rows[id.at()] = Some(held);
+                self.judge(id);
+                self.insert(id);
+                (id, None)
+            }
+        }
+    }
+
+    fn replace(&mut self, at: usize, id: RowId, held: R) -> R {
         // Its old place can only be found by its old cells.
-        let was = known.and_then(|id| self.position(id));
-        let id = known.unwrap_or_else(|| self.new_id(row));
-        let keeps = self.keep.keeps(row);
-        if let (Some(at), true) = (was, keeps)
-            && self.fits(at, row)
-        {
-            return (id, self.rows[id.0 as usize].replace(held));
+        let was = self.position(id);
+        let old = self.rows[id.at()].replace(held).expect("a known row exists");
+        self.judge(id);
+        if let Some(pass) = self.pass.as_mut().filter(|pass| pass.at <= at) {
+            // It will be looked at; what it was found to be is old.
+            pass.ranks[id.at()] = None;
         }
-        if let Some(at) = was {
-            self.shown.remove(at);
+        match was {
+            Some(at) if self.fits(at, id) => {}
+            Some(at) => {
+                self.shown.remove(at);
+                self.insert(id);
+            }
+            None => self.insert(id),
         }
-        if keeps {
-            let at = self.place_of(row);
-            self.shown.insert(at, id);
-        }
-        let old = self.rows[id.0 as usize].replace(held);
-        (id, old)
+        old
     }
 
     /// Removes the row of an object.
     pub fn remove(&mut self, namespace: &str, name: &str) -> Option<R> {
-        let id = self.find(namespace, name)?;
+        let at = self.place(namespace, name).ok()?;
+        let id = self.known[at];
         if let Some(at) = self.position(id) {
             self.shown.remove(at);
         }
-        let names = self.ids.get_mut(namespace)?;
-        names.remove(name);
-        if names.is_empty() {
-            self.ids.remove(namespace);
-        }
+        self.known.remove(at);
+        self.forget(id);
         self.free.push(id);
-        self.len -= 1;
-        self.rows[id.0 as usize].take()
+        if let Some(pass) = &mut self.pass {
+            pass.ranks[id.at()] = None;
+            pass.at -= usize::from(at < pass.at);
+        }
+        self.rows[id.at()].take()
     }
 
     /// Adds many rows at once: a page of a list.
     pub fn extend(&mut self, rows: impl IntoIterator<Item = R>) {
-        let (mut fresh, mut replaced) = (Vec::new(), false);
-        for held in rows {
-            let row = held.row();
-            let known = self.find(&row.namespace, &row.name);
-            replaced |= known.is_some();
-            let id = known.unwrap_or_else(|| self.new_id(row));
-            if known.is_none() && self.keep.keeps(row) {
-                fresh.push(id);
-            }
-            self.rows[id.0 as usize] = Some(held);
-        }
-        match replaced || self.keep.filter.ranks() {
-            true => self.show_all(),
-            false => self.merge(fresh),
-        }
+        self.begin_extend(rows);
+        self.finish();
     }
 
-    /// Shows new rows among those that are shown: pages of a long list come one after the other.
-    fn merge(&mut self, mut fresh: Vec<RowId>) {
-        self.sort(&mut fresh);
-        let old = std::mem::take(&mut self.shown);
-        let mut merged = Vec::with_capacity(old.len() + fresh.len());
-        let mut fresh = fresh.into_iter().peekable();
-        for id in old {
-            while let Some(new) = fresh.next_if(|new| self.order.compare(self.at(*new), self.at(id)).is_lt()) {
-                merged.push(new);
+    /// Adds many rows; where what is shown of them takes longer, that goes on with [`Index::advance`].
+    pub fn begin_extend(&mut self, rows: impl IntoIterator<Item = R>) {
+        let mut fresh = Vec::new();
+        for held in rows {
+            let row = held.row();
+            match self.place(&row.namespace, &row.name) {
+                Ok(at) => drop(self.replace(at, self.known[at], held)),
+                Err(_) => {
+                    let id = self.new_id();
+                    self.rows[id.at()] = Some(held);
+                    fresh.push(id);
+                }
             }
-            merged.push(id);
         }
-        merged.extend(fresh);
-        self.shown = merged;
+        fresh = self.learn(fresh);
+        let many = fresh.len() > SLICE && !self.keep.is_everything();
+        if many {
+            self.unjudged = true;
+            let keep = self.pass.take().map_or_else(|| self.keep.clone(), |pass| pass.keep);
+            return self.begin(keep, false);
+        }
+        fresh.iter().for_each(|id| self.judge(*id));
+        fresh.retain(|id| self.ranks[id.at()].is_some());
+        self.arrange(&mut fresh);
+        let shown = std::mem::take(&mut self.shown);
+        self.shown = merged(shown, fresh, |old, new| {
+            let rank = self.ranks[new.at()].unwrap_or_default();
+            self.compare(old, self.at(new), rank)
+        });
+    }
+
+    /// Puts new rows among the known, and gives them back by namespace and name, each once.
+    fn learn(&mut self, mut fresh: Vec<RowId>) -> Vec<RowId> {
+        // Servers list by namespace and name, so that there is mostly nothing to sort.
+        fresh.sort_by(|a, b| self.key(*a).cmp(&self.key(*b)));
+        // Of an object that came twice, the later row is right.
+        let mut twice = Vec::new();
+        fresh.dedup_by(|later, kept| {
+            let same = self.key(*later) == self.key(*kept);
+            if same {
+                std::mem::swap(later, kept);
+                twice.push(*later);
+            }
+            same
+        });
+        for id in twice {
+            self.rows[id.at()] = None;
+            self.free.push(id);
+        }
+        let edge = self.pass.as_ref().and_then(|pass| self.known.get(pass.at).copied());
+        let known = std::mem::take(&mut self.known);
+        self.known = merged(known, fresh.clone(), |old, new| self.key(old).cmp(&self.key(new)));
+        if let Some(pass) = &mut self.pass {
+            pass.at = match edge {
+                Some(edge) => self.known.iter().position(|id| *id == edge).unwrap_or(0),
+                None => self.known.len(),
+            };
+        }
+        fresh
     }
 
     /// Forgets everything but what is shown and how.
     pub fn clear(&mut self) {
+        let pass = self.pass.take();
         *self = Self {
-            keep: std::mem::take(&mut self.keep),
+            keep: pass.map_or_else(|| std::mem::take(&mut self.keep), |pass| pass.keep),
             order: self.order,
             ..Self::default()
         };
     }
 
     fn at(&self, id: RowId) -> &Row {
-        self.row(id).expect("a shown row exists")
+        self.row(id).expect("a known row exists")
     }
 
-    fn new_id(&mut self, row: &Row) -> RowId {
-        self.len += 1;
-        let id = self.free.pop().unwrap_or_else(|| {
+    fn key(&self, id: RowId) -> (&str, &str) {
+        let row = self.at(id);
+        (&row.namespace, &row.name)
+    }
+
+    /// Where an object's row is among the known, or belongs.
+    fn place(&self, namespace: &str, name: &str) -> Result<usize, usize> {
+        // Rows often come in order, one behind the other.
+        match self.known.last() {
+            Some(last) if self.key(*last) < (namespace, name) => Err(self.known.len()),
+            _ => self.known.binary_search_by(|id| self.key(*id).cmp(&(namespace, name))),
+        }
+    }
+
+    fn new_id(&mut self) -> RowId {
+        self.free.pop().unwrap_or_else(|| {
             self.rows.push(None);
+            self.ranks.push(None);
+            if let Some(pass) = &mut self.pass {
+                pass.ranks.push(None);
+            }
             RowId(u32::try_from(self.rows.len() - 1).expect("fewer than four billion rows"))
-        });
-        // Rows of one namespace share its name.
-        let names = self.ids.entry(row.namespace.clone()).or_default();
-        names.insert(row.name.clone(), id);
-        id
+        })
+    }
+
+    fn forget(&mut self, id: RowId) {
+        self.ranks[id.at()] = None;
+        if let Some(text) = self.texts.get_mut(id.at()) {
+            *text = None;
+        }
+    }
+
+    /// Finds out whether a row that is new or other than before is shown.
+    fn judge(&mut self, id: RowId) {
+        self.forget(id);
+        let mut pass = self.pass.take();
+        if let Some(pass) = &mut pass {
+            pass.ranks[id.at()] = self.rank_by(&pass.keep, id);
+        }
+        self.pass = pass;
+        self.ranks[id.at()] = self.keep.rank(self.at(id), None);
+    }
+
+    /// Makes the text that filters read of a row, and has it looked at.
+    fn read(&mut self, id: RowId, filter: Option<&Filter>) {
+        if self.texts.len() < self.rows.len() {
+            self.texts.resize(self.rows.len(), None);
+        }
+        if self.texts[id.at()].is_none() {
+            let text = filter.unwrap_or(&self.keep.filter).text_of(self.at(id));
+            self.texts[id.at()] = Some(text);
+        }
+    }
+
+    fn rank_by(&mut self, keep: &Keep, id: RowId) -> Option<i32> {
+        let reads = keep.filter.reads_text();
+        if reads {
+            self.read(id, Some(&keep.filter));
+        }
+        let text = self.texts.get(id.at()).and_then(Option::as_deref);
+        keep.rank(self.at(id), text.filter(|_| reads))
+    }
+
+    /// Where one that is shown belongs beside a row.
+    fn compare(&self, other: RowId, row: &Row, rank: i32) -> Ordering {
+        let ranks = match self.keep.filter.ranks() {
+            true => Reverse(self.ranks[other.at()]).cmp(&Reverse(Some(rank))),
+            false => Ordering::Equal,
+        };
+        ranks.then_with(|| self.order.compare(self.at(other), row))
+    }
+
+    fn insert(&mut self, id: RowId) {
+        if let Some(rank) = self.ranks[id.at()] {
+            let row = self.at(id);
+            let at = self
+                .shown
+                .partition_point(|other| self.compare(*other, row, rank).is_lt());
+            self.shown.insert(at, id);
+        }
     }
 
     /// Whether a row can stay at a place: it belongs after its neighbour before and before the next.
-    fn fits(&self, at: usize, row: &Row) -> bool {
-        if self.keep.filter.ranks() {
-            return false;
-        }
-        let after = |at: usize| {
-            self.shown
-                .get(at)
-                .is_none_or(|id| self.order.compare(self.at(*id), row).is_gt())
-        };
-        let before = at
-            .checked_sub(1)
-            .is_none_or(|at| self.order.compare(self.at(self.shown[at]), row).is_lt());
-        before && after(at + 1)
+    fn fits(&self, at: usize, id: RowId) -> bool {
+        let Some(rank) = self.ranks[id.at()] else { return false };
+        let row = self.at(id);
+        let beside = |at: usize| self.shown.get(at).map(|id| self.compare(*id, row, rank));
+        let before = at.checked_sub(1).and_then(beside);
+        before.is_none_or(Ordering::is_lt) && beside(at + 1).is_none_or(Ordering::is_gt)
     }
 
-    fn place_of(&self, row: &Row) -> usize {
-        let rank = |row: &Row| std::cmp::Reverse(self.keep.filter.rank(row));
-        if self.keep.filter.ranks() {
-            let key = rank(row);
-            return self.shown.partition_point(|id| {
-                let other = self.at(*id);
-                rank(other)
-                    .cmp(&key)
-                    .then_with(|| self.order.compare(other, row))
-                    .is_lt()
-            });
-        }
-        self.shown
-            .partition_point(|id| self.order.compare(self.at(*id), row).is_lt())
-    }
-
-    fn show_all(&mut self) {
-        let kept = |(at, held): (usize, &Option<R>)| {
-            let row = held.as_ref()?.row();
-            self.keep.keeps(row).then_some(RowId(at as u32))
-        };
-        let mut shown: Vec<_> = self.rows.iter().enumerate().filter_map(kept).collect();
-        self.sort(&mut shown);
+    /// Shows what fits, in order.
+    fn show(&mut self) {
+        let fitting = self.known.iter().copied().filter(|id| self.ranks[id.at()].is_some());
+        let mut shown = fitting.collect();
+        self.arrange(&mut shown);
         self.shown = shown;
     }
 
-    fn sort(&self, shown: &mut [RowId]) {
-        if self.keep.filter.ranks() {
-            let mut ranked: Vec<_> = shown
-                .iter()
-                .map(|id| (self.keep.filter.rank(self.at(*id)), *id))
-                .collect();
-            ranked.sort_unstable_by(|a, b| {
-                b.0.cmp(&a.0)
-                    .then_with(|| self.order.compare(self.at(a.1), self.at(b.1)))
+    /// Sorts rows that come by namespace and name.
+    fn arrange(&self, ids: &mut Vec<RowId>) {
+        if self.order.is_reversed() {
+            ids.reverse();
+        } else if !self.order.is_natural() {
+            let mut keyed: Vec<_> = ids.iter().map(|id| (self.order.key(self.at(*id)), *id)).collect();
+            keyed.sort_by(|(a, x), (b, y)| {
+                let rows = || self.order.by(self.at(*x), self.at(*y));
+                self.order.by_keys(*a, *b, rows)
             });
-            for (slot, (_, id)) in shown.iter_mut().zip(ranked) {
-                *slot = id;
-            }
-            return;
+            ids.clear();
+            ids.extend(keyed.into_iter().map(|(_, id)| id));
         }
-        shown.sort_unstable_by(|a, b| self.order.compare(self.at(*a), self.at(*b)));
+        if self.keep.filter.ranks() {
+            ids.sort_by_key(|id| Reverse(self.ranks[id.at()]));
+        }
     }
+}
+
+/// Two sorted lists as one. Where the second is short, most of the first is not even looked at.
+fn merged(old: Vec<RowId>, fresh: Vec<RowId>, compare: impl Fn(RowId, RowId) -> Ordering) -> Vec<RowId> {
+    if old.is_empty() {
+        return fresh;
+    }
+    let mut all = Vec::with_capacity(old.len() + fresh.len());
+    let mut rest = old.as_slice();
+    for new in fresh {
+        let before = match rest.last() {
+            Some(last) if compare(*last, new).is_lt() => rest.len(),
+            _ => rest.partition_point(|id| compare(*id, new).is_lt()),
+        };
+        all.extend_from_slice(&rest[..before]);
+        rest = &rest[before..];
+        all.push(new);
+    }
+    all.extend_from_slice(rest);
+    all
 }

@@ -147,3 +147,65 @@ proptest! {
         }
     }
 }
+
+const FILTERS: [&str; 9] = ["", "r", "run", "-f a", "!a1", "a1|b", "^a", "B", "pend 1"];
+
+proptest! {
+    #[test]
+    fn what_changes_while_a_filter_is_on_its_way_counts(
+        steps in proptest::collection::vec((0..8u8, 0..30u8, 0..4usize, 0..4i64), 0..80),
+    ) {
+        let phases = ["Running", "Failed", "Pending", "Succeeded"];
+        let mut index = Index::default();
+        let mut rows = std::collections::BTreeMap::new();
+        let (mut order, mut text) = (Order::default(), "");
+        let named = |name: u8| format!("{}{}", ['a', 'b', 'c'][usize::from(name % 3)], name / 3);
+        for (step, name, choice, number) in steps {
+            match step {
+                0 => {
+                    text = FILTERS[(usize::from(name) + choice) % FILTERS.len()];
+                    let filter = Filter::new(text, &pods().1).expect("a filter");
+                    index.begin_keep(Keep { filter, ..Keep::default() });
+                }
+                1 => drop(index.advance()),
+                2 => {
+                    order = sorted(["name", "restarts", "age", "status"][choice], number > 1);
+                    index.set_order(order);
+                }
+                3 => {
+                    index.remove(&named(name)[..1], &named(name));
+                    rows.remove(&named(name));
+                }
+                4 => {
+                    let page: Vec<_> = (name..name + 12)
+                        .map(|n| pod(&named(n % 30), phases[choice], number, number * 7))
+                        .collect();
+                    rows.extend(page.iter().map(|row| (row.name.to_string(), row.clone())));
+                    index.begin_extend(page);
+                }
+                5 => index.prepare(),
+                _ => {
+                    let row = pod(&named(name), phases[choice], number, number * 7);
+                    rows.insert(named(name), row.clone());
+                    index.put(row);
+                }
+            }
+            for id in index.shown() {
+                prop_assert!(index.row(*id).is_some());
+            }
+            prop_assert_eq!(index.len(), rows.len());
+        }
+        index.finish();
+        let filter = Filter::new(text, &pods().1).expect("a filter");
+        let mut kept: Vec<_> = rows.values().filter_map(|row| Some((filter.rank(row)?, row))).collect();
+        kept.sort_by(|(x, a), (y, b)| match filter.ranks() {
+            true => y.cmp(x).then_with(|| order.compare(a, b)),
+            false => order.compare(a, b),
+        });
+        let kept: Vec<_> = kept.into_iter().map(|(_, row)| &*row.name).collect();
+        prop_assert_eq!(names(&index), kept.join(" "));
+        for (at, id) in index.shown().iter().enumerate() {
+            prop_assert_eq!(index.position(*id), Some(at));
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! Drawing a table: only the rows on screen are formatted.
 
 use jiff::{SignedDuration, Timestamp};
+use mizzen_api::console::rows::RowId;
 use mizzen_api::table::Severity;
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
@@ -34,6 +35,9 @@ pub(super) fn draw(table: &Table, cx: &Cx<'_>, frame: &mut Frame<'_>, area: Rect
     table.height.set(height);
     table.width.set(usize::from(area.width));
     let shown = table.index.shown().len();
+    if shown == 0 {
+        return draw_empty(table, cx, frame, area);
+    }
     let least = (table.at + 1).saturating_sub(height);
     let offset = table
         .offset
@@ -42,21 +46,16 @@ pub(super) fn draw(table: &Table, cx: &Cx<'_>, frame: &mut Frame<'_>, area: Rect
         .max(least)
         .min(shown.saturating_sub(height.min(shown)));
     table.offset.set(offset);
-    if shown == 0 {
-        return draw_empty(table, cx, frame, area);
-    }
-    let rows: Vec<&Row> = (offset..(offset + height).min(shown))
-        .filter_map(|at| Some(&**table.row_at(at)?))
-        .collect();
+    let rows: Vec<(RowId, &Row)> = rows_on_screen(table);
     let (places, more) = layout(table, cx, &rows, area.width);
     let buffer = frame.buffer_mut();
     draw_headings(table, cx.theme, &places, more, buffer, area);
-    for (at, row) in rows.iter().enumerate() {
+    for (at, (id, row)) in rows.iter().enumerate() {
         let y = area.y + 1 + at as u16;
         draw_row(
             table,
             cx,
-            row,
+            (*id, row),
             offset + at == table.at,
             &places,
             buffer,
@@ -65,13 +64,18 @@ pub(super) fn draw(table: &Table, cx: &Cx<'_>, frame: &mut Frame<'_>, area: Rect
     }
 }
 
+fn rows_on_screen(table: &Table) -> Vec<(RowId, &Row)> {
+    let rows = table.on_screen().iter();
+    rows.filter_map(|id| Some((*id, &**table.index.get(*id)?))).collect()
+}
+
 /// Where the columns are, and whether some are hidden to the left and to the right.
-fn layout(table: &Table, cx: &Cx<'_>, rows: &[&Row], width: u16) -> (Vec<Place>, (bool, bool)) {
+fn layout(table: &Table, cx: &Cx<'_>, rows: &[(RowId, &Row)], width: u16) -> (Vec<Place>, (bool, bool)) {
     let columns = table.columns();
     // The namespace, where there is one, and the name stay in place.
     let frozen = columns.iter().take_while(|c| c.is_none()).count() + 1;
     let need = |column: Option<usize>| {
-        let cells = rows.iter().map(|row| table.cell_text(row, column, cx.now).width());
+        let cells = rows.iter().map(|(_, row)| table.cell_text(row, column, cx.now).width());
         let heading = table.heading(column).width() + 2;
         cells.max().unwrap_or(0).max(heading).min(WIDEST) as u16
     };
@@ -102,9 +106,7 @@ fn layout(table: &Table, cx: &Cx<'_>, rows: &[&Row], width: u16) -> (Vec<Place>,
 
 /// The column whose heading is at a place; the outer `None` is none.
 pub(super) fn column_at(table: &Table, x: u16, cx: &Cx<'_>) -> Option<Option<usize>> {
-    let offset = table.offset.get();
-    let end = (offset + table.height.get()).min(table.index.shown().len());
-    let rows: Vec<&Row> = (offset..end).filter_map(|at| Some(&**table.row_at(at)?)).collect();
+    let rows = rows_on_screen(table);
     let (places, _) = layout(table, cx, &rows, table.width.get() as u16);
     places
         .iter()
@@ -150,12 +152,19 @@ fn draw_headings(
     }
 }
 
-fn draw_row(table: &Table, cx: &Cx<'_>, row: &Row, selected: bool, places: &[Place], buffer: &mut Buffer, area: Rect) {
+fn draw_row(
+    table: &Table,
+    cx: &Cx<'_>,
+    (id, row): (RowId, &Row),
+    selected: bool,
+    places: &[Place],
+    buffer: &mut Buffer,
+    area: Rect,
+) {
     let theme = cx.theme;
     let severity = row.row.severity();
-    let key = key_of(row);
-    let marked = table.marks.contains(&key);
-    let delta = table.deltas.get(&key).filter(|d| d.until > cx.now);
+    let marked = !table.marks.is_empty() && table.marks.contains(&key_of(row));
+    let delta = table.deltas.get(&id).filter(|d| d.until > cx.now);
     let base = match (marked, cx.stale) {
         (true, _) => theme.marked,
         (false, true) => theme.muted.add_modifier(Modifier::DIM),
@@ -208,6 +217,7 @@ fn draw_empty(table: &Table, cx: &Cx<'_>, frame: &mut Frame<'_>, area: Rect) {
         (true, some) => format!(" in {some}"),
     };
     let (text, style) = match table.empty(cx) {
+        _ if table.index.is_passing() => ("◐ filtering …".to_owned(), theme.progress),
         Empty::Syncing => (format!("◐ synchronizing {plural}{scope} …"), theme.progress),
         Empty::Filtered(count) => (
             format!(
@@ -253,14 +263,12 @@ pub(super) fn next_age(table: &Table, cx: &Cx<'_>) -> Option<Timestamp> {
         .headings
         .iter()
         .position(|h| matches!(h.name.as_str(), "Age" | "Last Seen"))?;
-    let offset = table.offset.get();
-    let end = (offset + table.height.get()).min(table.index.shown().len());
-    let age = |at: usize| {
-        let row = &table.row_at(at)?.row;
+    let age = |id: &RowId| {
+        let row = &table.index.get(*id)?.row;
         let age = row.cells.get(clock)?.sort?;
         Some(age + cx.now.as_second() - row.taken)
     };
-    let youngest = (offset..end).filter_map(age).min()?;
+    let youngest = table.on_screen().iter().filter_map(age).min()?;
     let step = match youngest < FRESH.as_secs() {
         true => SignedDuration::from_secs(1),
         false => SignedDuration::from_secs(60 - youngest.rem_euclid(60)),
