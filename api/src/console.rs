@@ -7,6 +7,7 @@
 //!
 //! - [`filter`]: what `/` in a table takes;
 //! - [`follow`]: when to list, watch and wait;
+//! - [`headings`]: the columns of a table, ours or the server's;
 //! - [`locator`]: a view or an object as text that can be shared;
 //! - [`command`]: what `:` takes, and how it is completed;
 //! - [`rows`]: rows of a table, and their order under filter and sort, kept up to date change by change;
@@ -19,6 +20,8 @@
 //! - [`highlight`]: what the parts of a line of YAML or JSON are;
 //! - [`summary`]: how many of a kind are well, and how much of a cluster is in use;
 //! - [`template`]: what a new object may look like;
+//! - [`timeline`]: events in time, by object;
+//! - [`topology`]: Services, workloads and nodes as a map;
 //! - [`tree`]: what hangs on what, by ownership and by reference;
 //! - [`workloads`]: all kinds that run something, in one table.
 
@@ -27,6 +30,7 @@ pub mod command;
 pub mod diff;
 pub mod filter;
 pub mod follow;
+pub mod headings;
 pub mod highlight;
 pub mod locator;
 pub mod metrics;
@@ -36,5 +40,7 @@ pub mod rollout;
 pub mod rows;
 pub mod summary;
 pub mod template;
+pub mod timeline;
+pub mod topology;
 pub mod tree;
 pub mod workloads;

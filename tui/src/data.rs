@@ -10,7 +10,8 @@ mod source;
 mod store;
 
 pub use metrics::{Measures, beside, is_measured};
+pub use mizzen_api::console::headings::{Heading, headings};
 pub use mizzen_api::console::rights::{Rights, Rule};
-pub use row::{Heading, Row, compact, headings, row_of};
+pub use row::{Row, compact, row_of};
 pub use source::Source;
 pub use store::{Batch, Change, Data, Store, Trouble};

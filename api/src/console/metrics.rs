@@ -3,6 +3,8 @@
 //! That API can be read but not watched, and is not on every server. The columns are always there; they say
 //! `n/a` until something was measured.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -206,6 +208,31 @@ pub fn cells(resource: &Resource, bounds: Bounds, used: Option<Used>) -> Vec<Cel
     }
 }
 
+/// Makes the last of a row's cells anew: those below [`columns`].
+pub fn measure(row: &mut Box<[Cell]>, resource: &Resource, bounds: Bounds, used: Option<Used>) {
+    let measured = cells(resource, bounds, used);
+    let own = row.len().saturating_sub(measured.len());
+    row[own..].clone_from_slice(&measured);
+}
+
+/// When to read measurements again after so many bytes of them: as often as they are made where they are
+/// few; where they are many, seldom enough that an idle console stays within [`BUDGET`].
+pub fn pause(bytes: usize) -> Duration {
+    match bytes <= FEW {
+        true => OFTEN,
+        false => Duration::from_secs((bytes / BUDGET) as u64),
+    }
+}
+
+/// How often measurements are made, by default.
+const OFTEN: Duration = Duration::from_secs(15);
+/// Up to so many bytes they are read as often as they are made.
+const FEW: usize = 256 << 10;
+/// Bytes a second above that.
+const BUDGET: usize = 1024;
+/// Before another try after a failure.
+pub const RETRY: Duration = Duration::from_secs(30);
+
 fn number(value: Option<(i64, String)>) -> Cell {
     match value {
         Some((sort, text)) => Cell::text(text).sort(sort),
@@ -238,6 +265,13 @@ mod tests {
             Bounds::of(pods, &json!({"status": {"phase": "Failed"}, "spec": pod["spec"]})),
             Bounds::default()
         );
+    }
+
+    #[test]
+    fn much_is_read_seldom() {
+        for (bytes, seconds) in [(0, 15), (FEW, 15), (4 << 20, 4096)] {
+            assert_eq!(pause(bytes).as_secs(), seconds, "{bytes}");
+        }
     }
 
     #[test]

@@ -5,6 +5,8 @@ use serde_json::Value;
 
 use super::metrics::Used;
 use super::rollout;
+use crate::quantity::Quantity;
+use crate::relations::Reference;
 use crate::table::Severity;
 use crate::view::{self, int, list, text};
 
@@ -85,7 +87,7 @@ pub fn deployment(deployment: &Value, sets: &[Value]) -> Vec<Fact> {
         facts.push(fact(&format!("revision {}", revision(set)), severity, words));
     }
     if old > 0 {
-        let words = format!("{old} without Pods, kept for rollbacks (z lists them)");
+        let words = format!("{old} without Pods, kept for rollbacks");
         facts.push(fact("older", Severity::Muted, words));
     }
     facts
@@ -113,34 +115,8 @@ pub fn service(service: &Value, slices: &[Value]) -> Vec<Fact> {
         _ => text(service, "/spec/clusterIP"),
     };
     let kind = view::text_or(service, "/spec/type", "ClusterIP");
-    let mut endpoints = Vec::new();
-    for slice in slices {
-        let ports = list(slice, "/ports").iter().map(|p| int(p, "/port").to_string());
-        let ports = ports.collect::<Vec<_>>().join(",");
-        for endpoint in list(slice, "/endpoints") {
-            // What does not say whether it is ready is.
-            let on = |name: &str| endpoint["conditions"].get(name).and_then(Value::as_bool);
-            let ready = on("ready").unwrap_or(true);
-            let (severity, word) = match (ready, on("terminating").unwrap_or(false)) {
-                (true, _) => (Severity::Ok, ""),
-                (false, true) => (Severity::Muted, " terminating"),
-                (false, false) => (Severity::Progress, " not ready"),
-            };
-            let target = text(endpoint, "/targetRef/name");
-            let node = text(endpoint, "/nodeName");
-            for address in list(endpoint, "/addresses") {
-                let address = address.as_str().unwrap_or_default();
-                let mut words = format!("{address}:{ports}{word}");
-                for (link, name) in [(" → ", target), (" on ", node)] {
-                    if !name.is_empty() {
-                        words.push_str(&format!("{link}{name}"));
-                    }
-                }
-                endpoints.push((!ready, fact("endpoint", severity, words)));
-            }
-        }
-    }
-    let ready = endpoints.iter().filter(|(waits, _)| !waits).count();
+    let endpoints = endpoints(slices);
+    let ready = endpoints.iter().filter(|endpoint| endpoint.ready).count();
     let severity = match (ready, endpoints.len()) {
         (0, _) if kind == "ExternalName" => Severity::Plain,
         (0, _) => Severity::Warning,
@@ -152,10 +128,112 @@ pub fn service(service: &Value, slices: &[Value]) -> Vec<Fact> {
         endpoints.len()
     );
     let mut facts = vec![fact("service", severity, words)];
-    // What is not ready comes first.
-    endpoints.sort_by_key(|(waits, _)| !waits);
-    facts.extend(endpoints.into_iter().map(|(_, fact)| fact));
+    facts.extend(endpoints.iter().map(|endpoint| {
+        let mut words = endpoint.address.clone();
+        if !endpoint.word.is_empty() {
+            words.push_str(&format!(" {}", endpoint.word));
+        }
+        let target = endpoint.target.as_ref().map_or("", |target| &target.name);
+        for (link, name) in [(" → ", target), (" on ", &*endpoint.node)] {
+            if !name.is_empty() {
+                words.push_str(&format!("{link}{name}"));
+            }
+        }
+        fact("endpoint", endpoint.severity(), words)
+    }));
     facts
+}
+
+/// Where a Service leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Address and ports.
+    pub address: String,
+    /// Whether it is sent anything.
+    pub ready: bool,
+    /// Why it is not; empty when it is.
+    pub word: &'static str,
+    /// Whose address it is, where that is known.
+    pub target: Option<Reference>,
+    /// Its node; empty when that is not known.
+    pub node: String,
+}
+
+impl Endpoint {
+    /// What its state means.
+    pub fn severity(&self) -> Severity {
+        match (self.ready, self.word) {
+            (true, _) => Severity::Ok,
+            (false, "terminating") => Severity::Muted,
+            (false, _) => Severity::Progress,
+        }
+    }
+}
+
+/// The endpoints of slices; what is not ready comes first.
+pub fn endpoints(slices: &[Value]) -> Vec<Endpoint> {
+    let mut endpoints = Vec::new();
+    for slice in slices {
+        let ports = list(slice, "/ports").iter().map(|p| int(p, "/port").to_string());
+        let ports = ports.collect::<Vec<_>>().join(",");
+        for endpoint in list(slice, "/endpoints") {
+            // What does not say whether it is ready is.
+            let on = |name: &str| endpoint["conditions"].get(name).and_then(Value::as_bool);
+            let ready = on("ready").unwrap_or(true);
+            let word = match (ready, on("terminating").unwrap_or(false)) {
+                (true, _) => "",
+                (false, true) => "terminating",
+                (false, false) => "not ready",
+            };
+            let target = endpoint.get("targetRef").map(|target| Reference {
+                group: String::new(),
+                kind: text(target, "/kind").to_owned(),
+                name: text(target, "/name").to_owned(),
+            });
+            for address in list(endpoint, "/addresses") {
+                endpoints.push(Endpoint {
+                    address: format!("{}:{ports}", address.as_str().unwrap_or_default()),
+                    ready,
+                    word,
+                    target: target.clone(),
+                    node: text(endpoint, "/nodeName").to_owned(),
+                });
+            }
+        }
+    }
+    endpoints.sort_by_key(|endpoint| endpoint.ready);
+    endpoints
+}
+
+/// How much of each quota of a namespace is used.
+pub fn quota(quotas: &[Value]) -> Vec<Fact> {
+    let of = |quota: &Value| {
+        let hard = view::map(quota, "/status/hard").or_else(|| view::map(quota, "/spec/hard"));
+        let mut facts: Vec<Fact> = hard
+            .into_iter()
+            .flatten()
+            .map(|(resource, hard)| {
+                let used = quota.pointer("/status/used").and_then(|used| used.get(resource));
+                let used = used.map_or_else(|| "0".to_owned(), view::scalar);
+                let hard = view::scalar(hard);
+                let amount = |text: &str| text.parse().unwrap_or(Quantity::ZERO);
+                let (have, most) = (amount(&used), amount(&hard));
+                let share = match most.is_zero() {
+                    true => 100,
+                    false => (have.as_f64() / most.as_f64() * 100.0) as u64,
+                };
+                let severity = if share >= 90 { Severity::Warning } else { Severity::Ok };
+                let label = format!("{} {resource}", view::name(quota));
+                Fact {
+                    bar: Some(share),
+                    ..fact(&label, severity, format!("{used} of {hard}"))
+                }
+            })
+            .collect();
+        facts.sort_by(|a, b| a.label.cmp(&b.label));
+        facts
+    };
+    quotas.iter().flat_map(of).collect()
 }
 
 /// How a node fares and how it is used: what it has for Pods, what is used of that, what its Pods ask for and are
@@ -261,6 +339,16 @@ mod tests {
             {"addresses": ["10.1.0.3"], "conditions": {"ready": false}, "targetRef": {"name": "web-2"}}]});
         insta::assert_snapshot!(lines(&service(&web, &[slice])));
         assert_eq!(service(&web, &[])[0].severity, Severity::Warning);
+    }
+
+    #[test]
+    fn a_quota_tells_what_is_left() {
+        let quota_of = json!({"metadata": {"name": "q"}, "spec": {"hard": {"pods": "10", "requests.cpu": "2"}},
+            "status": {"hard": {"pods": "10", "requests.cpu": "2"}, "used": {"pods": "9", "requests.cpu": "500m"}}});
+        insta::assert_snapshot!(lines(&quota(&[quota_of])), @r"
+        Warning q pods: [90] 9 of 10
+        Ok q requests.cpu: [25] 500m of 2
+        ");
     }
 
     #[test]

@@ -14,17 +14,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// A column's heading.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Heading {
-    /// As Table responses spell it.
-    pub name: String,
-    /// Whether it is only shown on demand.
-    pub wide: bool,
-    /// Whether it holds numbers.
-    pub numeric: bool,
-}
-
 /// What is kept of one object.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
@@ -48,10 +37,7 @@ impl Row {
 
     /// Shows what it uses.
     pub(super) fn measure(&mut self, resource: &Resource, used: Option<Used>) {
-        let mut cells: Vec<Cell> = std::mem::take(&mut self.row.cells).into();
-        cells.truncate(cells.len().saturating_sub(metrics::columns(resource).len()));
-        cells.extend(metrics::cells(resource, self.bounds, used));
-        self.row.cells = cells.into();
+        metrics::measure(&mut self.row.cells, resource, self.bounds, used);
         self.used = used;
     }
 
@@ -61,31 +47,10 @@ impl Row {
     }
 }
 
-impl AsRef<str> for Heading {
-    fn as_ref(&self) -> &str {
-        &self.name
-    }
-}
-
 impl rows::Shows for Row {
     fn row(&self) -> &rows::Row {
         &self.row
     }
-}
-
-/// The headings of a kind that we know.
-pub fn headings(resource: &Resource) -> Vec<Heading> {
-    let columns = table::columns(resource).iter();
-    let own = columns.map(|c| (c.name, c.wide, c.kind == "integer"));
-    let measured = metrics::columns(resource)
-        .iter()
-        .map(|(name, wide)| (*name, *wide, true));
-    let heading = |(name, wide, numeric): (&str, bool, bool)| Heading {
-        name: name.to_owned(),
-        wide,
-        numeric,
-    };
-    own.chain(measured).map(heading).collect()
 }
 
 /// The row of an object. `served` are the cells that the server made, for kinds that we do not know.

@@ -7,8 +7,8 @@ use futures::{AsyncBufReadExt as _, StreamExt as _};
 use jiff::Timestamp;
 use kube::Client;
 use mizzen_api::client::rest;
+use mizzen_api::console::headings::{Served, served_row};
 use mizzen_api::resource::{self, Resource, Scope};
-use mizzen_api::table::{Cell, Content};
 use mizzen_api::view;
 use serde::Deserialize;
 use serde_json::Value;
@@ -28,8 +28,6 @@ const TOGETHER: usize = 256;
 const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 /// Longest pause where what is wrong may be over any moment.
 const SHORT: Duration = Duration::from_secs(1);
-/// A kind that we do not know comes with the server's columns.
-const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 
 /// Watches until it is dropped.
 pub async fn run(
@@ -167,7 +165,7 @@ impl Watch {
             uri.extend(percent(value));
             separator = '&';
         }
-        let accept = if self.typed { "application/json" } else { TABLE };
+        let accept = if self.typed { "application/json" } else { Served::ACCEPT };
         let request = http::Request::get(uri).header(http::header::ACCEPT, accept);
         request.body(Vec::new()).map_err(kube::Error::HttpError)
     }
@@ -279,12 +277,7 @@ impl Watch {
             return headings(&self.resource);
         }
         let columns = page.columns.iter().flatten();
-        let heading = columns.map(|c| Heading {
-            name: view::text(c, "/name").to_owned(),
-            wide: view::int(c, "/priority") > 0,
-            numeric: matches!(view::text(c, "/type"), "integer" | "number"),
-        });
-        heading.collect()
+        columns.map(Heading::read).collect()
     }
 
     /// The rows of an event: of a Table, or of one object.
@@ -302,10 +295,10 @@ impl Watch {
         Arc::new(row_of(&self.resource, object, None, Timestamp::now()))
     }
 
-    fn row_of_table(&self, mut row: Value) -> Arc<Row> {
-        let cells = view::list(&row, "/cells").iter().map(served).collect();
-        let object = row["object"].take();
-        Arc::new(row_of(&self.resource, object, Some(cells), Timestamp::now()))
+    fn row_of_table(&self, row: Value) -> Arc<Row> {
+        let now = Timestamp::now();
+        let (object, cells) = served_row(row, now);
+        Arc::new(row_of(&self.resource, object, Some(cells), now))
     }
 }
 
@@ -314,19 +307,6 @@ fn revision_of(object: &Value) -> Option<&str> {
     let places = ["/metadata/resourceVersion", "/rows/0/object/metadata/resourceVersion"];
     let mut found = places.iter().map(|path| view::text(object, path));
     found.find(|text| !text.is_empty())
-}
-
-/// A cell that the server made.
-fn served(value: &Value) -> Cell {
-    match value {
-        Value::Bool(flag) => Cell::flag(*flag),
-        Value::Number(number) if number.is_i64() => Cell::int(number.as_i64().unwrap_or_default()),
-        Value::Null => Cell {
-            content: Content::Text("".into()),
-            ..Cell::or_none("")
-        },
-        other => Cell::text(view::scalar(other)),
-    }
 }
 
 fn trouble(error: &kube::Error) -> Trouble {
