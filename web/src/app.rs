@@ -2,8 +2,8 @@
 //!
 //! [`state::App`] holds what all parts share; its address is a `Locator`, and every page is a function of
 //! that. [`transport`] talks to the API, [`live`] follows collections with it. A page is a file: [`table`]
-//! for any kind, [`object`] for any object with its tabs ([`rollout`], [`logs`], [`terminal`]), [`overview`]. What changes things goes
-//! through [`act`] and [`change`].
+//! for any kind, [`object`] for any object with its tabs ([`panels`], [`rollout`], [`logs`], [`terminal`]), [`overview`],
+//! [`topology`] for the map, [`timeline`] for events. What changes things goes through [`act`] and [`change`].
 //!
 //! Invariant: what the API tells is only ever shown as text nodes and attribute values, never as markup.
 
@@ -16,10 +16,13 @@ mod login;
 mod logs;
 mod object;
 mod overview;
+mod panels;
 mod rollout;
 mod state;
 mod table;
 mod terminal;
+mod timeline;
+mod topology;
 mod transport;
 
 use leptos::prelude::*;

@@ -76,6 +76,7 @@ texts! {
     Filter: "Filter", "筛选";
     FaultsOnly: "Faults only", "仅显示异常";
     Columns: "Columns", "列";
+    AllColumns: "all of them", "全部列";
     Loading: "Loading…", "加载中…";
     NoneExist: "There are none.", "没有任何对象。";
     NoneMatch: "None match the filter.", "没有符合筛选条件的对象。";
@@ -192,6 +193,22 @@ texts! {
     Previous: "before the last restart", "上次重启之前";
     Timestamps: "Timestamps", "时间戳";
     Download: "Download", "下载";
+    Map: "Map", "拓扑图";
+    Timeline: "Timeline", "时间线";
+    WarningsOnly: "Warnings only", "仅显示警告";
+    NothingHappened: "Nothing happened.", "没有事件。";
+    MoreObjects: "more", "个其他对象";
+    WithoutOwner: "Pods without owner", "无所属的 Pod";
+    WithoutNode: "No node yet", "尚未调度";
+    Endpoints: "Endpoints", "端点";
+    Address: "Address", "地址";
+    State: "State", "状态";
+    Whose: "Belongs to", "归属";
+    Node: "Node", "节点";
+    Ready: "ready", "就绪";
+    Quotas: "Quotas", "配额";
+    Contents: "Contents", "内容";
+    UsedBy: "Used by", "被使用于";
 }
 
 /// A line of output without what would command a terminal.

@@ -15,6 +15,8 @@ use super::object::ObjectPage;
 use super::overview::Overview;
 use super::state::{App, THEMES, app, href, t};
 use super::table::TablePage;
+use super::timeline::TimelinePage;
+use super::topology::MapPage;
 use super::transport::Call;
 use crate::text::Text;
 
@@ -72,6 +74,13 @@ const SECTIONS: &[(Text, &[&str])] = &[
         Text::Cluster,
         &["nodes", "namespaces", "events", "leases.coordination.k8s.io"],
     ),
+];
+
+/// Pages that are no kind's.
+const PAGES: [(&str, Text, fn() -> AnyView); 3] = [
+    ("overview", Text::Overview, || view! { <Overview /> }.into_any()),
+    ("map", Text::Map, || view! { <MapPage /> }.into_any()),
+    ("timeline", Text::Timeline, || view! { <TimelinePage /> }.into_any()),
 ];
 
 /// Whether a key is meant for a field.
@@ -161,8 +170,8 @@ pub fn Frame() -> impl IntoView {
             <main id="content" tabindex="-1">
                 {move || {
                     let (name, object, kind) = page.get();
-                    if name == "overview" {
-                        return view! { <Overview /> }.into_any();
+                    if let Some((_, _, page)) = PAGES.iter().find(|(page, ..)| *page == name) {
+                        return page();
                     }
                     match (kind.map(|kind| kind.0), object) {
                         (None, _) => view! { <div class="empty" role="alert">{t(Text::NotFound)}": "{name}</div> }.into_any(),
@@ -187,11 +196,13 @@ fn Header() -> impl IntoView {
         let text = palette.get_untracked();
         let mut words = text.trim_start_matches(':').split_whitespace();
         let Some(name) = words.next() else { return };
-        let found = app
+        let kind = app
             .registry
             .with_untracked(|registry| mizzen_api::console::command::resource(registry, name).cloned());
-        if let Some(resource) = found {
-            let mut locator = Locator::table(&resource.qualified_name());
+        let page = PAGES.iter().find(|(page, ..)| *page == name);
+        let found = page.map(|(page, ..)| (*page).to_owned());
+        if let Some(name) = found.or(kind.map(|kind| kind.qualified_name().into_owned())) {
+            let mut locator = Locator::table(&name);
             locator.namespaces = words.next().map(str::to_owned).into_iter().collect();
             palette.set(String::new());
             focus("content");
@@ -240,9 +251,11 @@ fn Header() -> impl IntoView {
 #[component]
 fn Kinds() -> impl IntoView {
     let app = app();
-    let link = move |name: String| {
+    let link = move |name: String, label: Option<Text>| {
         let short = name.split('.').next().unwrap_or(&name).to_owned();
-        let (own, label) = (name.clone(), short.clone());
+        let own = name.clone();
+        let words = short.clone();
+        let words = move || label.map_or(words.clone(), |label| t(label)().to_owned());
         let here = move || {
             let at = app.locator.with(|locator| locator.resource.clone());
             (at == own || at == short).then_some("page")
@@ -254,7 +267,7 @@ fn Kinds() -> impl IntoView {
                 ..Locator::table(&name)
             })
         };
-        view! { <li><a href=href aria-current=here>{label}</a></li> }.into_any()
+        view! { <li><a href=href aria-current=here>{words}</a></li> }.into_any()
     };
     // What is served beside what we know.
     let custom = Memo::new(move |_| {
@@ -269,13 +282,14 @@ fn Kinds() -> impl IntoView {
     });
     view! {
         <nav aria-label=t(Text::Kinds)>
+            <ul>{PAGES.iter().map(|(name, label, _)| link((*name).to_owned(), Some(*label))).collect::<Vec<_>>()}</ul>
             {SECTIONS.iter().map(|(title, kinds)| view! {
                 <h2>{t(*title)}</h2>
-                <ul>{kinds.iter().map(|name| link((*name).to_owned())).collect::<Vec<_>>()}</ul>
+                <ul>{kinds.iter().map(|name| link((*name).to_owned(), None)).collect::<Vec<_>>()}</ul>
             }).collect::<Vec<_>>()}
             {move || custom.with(|names| !names.is_empty()).then(|| view! {
                 <h2>{t(Text::Custom)}</h2>
-                <ul id="custom">{custom.get().into_iter().map(link).collect::<Vec<_>>()}</ul>
+                <ul id="custom">{custom.get().into_iter().map(|name| link(name, None)).collect::<Vec<_>>()}</ul>
             })}
         </nav>
     }

@@ -1,13 +1,17 @@
 //! Collections that keep themselves up to date, and how they fare.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use leptos::prelude::*;
 use mizzen_api::console::follow::{Follow, Step};
+use mizzen_api::console::headings::Served;
+use mizzen_api::console::locator::Place;
+use mizzen_api::console::metrics;
+use mizzen_api::table;
 use mizzen_api::view::{list, name, namespace, text};
 use serde::Deserialize;
 use serde_json::Value;
@@ -37,6 +41,8 @@ pub enum Health {
 pub enum Change {
     /// Objects as they are now.
     Put(Vec<Value>),
+    /// Rows as the server makes them, for a source that is [`Source::served`].
+    Rows(Served),
     /// An object that is gone.
     Remove(String, String),
 }
@@ -52,6 +58,8 @@ pub struct Source {
     pub labels: String,
     /// Only the metadata of objects.
     pub metadata_only: bool,
+    /// The server makes the cells.
+    pub served: bool,
 }
 
 const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
@@ -93,16 +101,16 @@ pub fn follow(app: App, source: Source, health: RwSignal<Health>, apply: impl Fn
                     }
                     let path = source.list(token.as_deref());
                     let call = Call {
-                        accept: if source.metadata_only { METADATA_LIST } else { "" },
+                        accept: source.accept(METADATA_LIST),
                         signal: signal.as_ref(),
                         ..Call::get(&path)
                     };
                     match call.json().await {
                         Ok(_) if stop.get() => return,
                         Ok(mut page) => {
-                            let items = take_items(&mut page);
-                            listed.extend(items.iter().map(key));
-                            apply(Change::Put(items));
+                            let change = taken(&mut page);
+                            listed.extend(change.objects().map(key));
+                            apply(change);
                             let (revision, token) = (
                                 text(&page, "/metadata/resourceVersion"),
                                 text(&page, "/metadata/continue"),
@@ -122,7 +130,7 @@ pub fn follow(app: App, source: Source, health: RwSignal<Health>, apply: impl Fn
                 Step::Watch(revision) => {
                     let path = source.watch(&revision);
                     let call = Call {
-                        accept: if source.metadata_only { METADATA } else { "" },
+                        accept: source.accept(METADATA),
                         signal: signal.as_ref(),
                         ..Call::get(&path)
                     };
@@ -177,29 +185,32 @@ async fn watch(
         health.set(Health::Live);
     }
     let heard = super::transport::lines_of(&response, |line| {
-        let Ok(Event { kind, object }) = serde_json::from_str(line) else {
+        let Ok(Event { kind, mut object }) = serde_json::from_str(line) else {
             return;
         };
         if stop.get() {
             return;
         }
-        let revision = text(&object, "/metadata/resourceVersion").to_owned();
+        if &*kind == "ERROR" {
+            failure = Some(Failure::Status {
+                code: object["code"].as_u64().unwrap_or(500) as u16,
+                message: text(&object, "/message").to_owned(),
+            });
+            return;
+        }
+        let change = taken(&mut object);
+        let revision = change.objects().next().unwrap_or(&object);
+        let revision = text(revision, "/metadata/resourceVersion").to_owned();
         match &*kind {
             "ADDED" | "MODIFIED" => {
-                known.borrow_mut().insert(key(&object));
-                apply(Change::Put(vec![slim(object)]));
+                known.borrow_mut().extend(change.objects().map(key));
+                apply(change);
             }
             "DELETED" => {
-                let key = key(&object);
-                known.borrow_mut().remove(&key);
-                apply(Change::Remove(key.0, key.1));
-            }
-            "ERROR" => {
-                failure = Some(Failure::Status {
-                    code: object["code"].as_u64().unwrap_or(500) as u16,
-                    message: text(&object, "/message").to_owned(),
-                });
-                return;
+                for key in change.objects().map(key) {
+                    known.borrow_mut().remove(&key);
+                    apply(Change::Remove(key.0, key.1));
+                }
             }
             _ => {}
         }
@@ -219,6 +230,29 @@ fn slim(mut object: Value) -> Value {
         metadata.remove("managedFields");
     }
     object
+}
+
+impl Change {
+    /// What it says of objects that are there.
+    fn objects(&self) -> impl Iterator<Item = &Value> {
+        let (objects, rows): (&[Value], &[(Value, Vec<table::Cell>)]) = match self {
+            Self::Put(objects) => (objects, &[]),
+            Self::Rows(served) => (&[], &served.rows),
+            Self::Remove(..) => (&[], &[]),
+        };
+        objects.iter().chain(rows.iter().map(|(object, _)| object))
+    }
+}
+
+/// What is in a list, a Table or an object.
+fn taken(answer: &mut Value) -> Change {
+    if let Some(served) = Served::take(answer, Timestamp::now()) {
+        return Change::Rows(served);
+    }
+    match answer.get("items") {
+        Some(Value::Array(_)) => Change::Put(take_items(answer)),
+        _ => Change::Put(vec![slim(std::mem::take(answer))]),
+    }
 }
 
 /// The items of a list, with the kind and version that lists leave out.
@@ -249,6 +283,14 @@ impl Source {
         path
     }
 
+    fn accept(&self, metadata: &'static str) -> &'static str {
+        match (self.served, self.metadata_only) {
+            (true, _) => Served::ACCEPT,
+            (false, true) => metadata,
+            (false, false) => "",
+        }
+    }
+
     fn list(&self, token: Option<&str>) -> String {
         let token = token
             .map(|token| format!("&continue={}", encode(token)))
@@ -261,6 +303,140 @@ impl Source {
             "{}?watch=1&allowWatchBookmarks=true&resourceVersion={revision}",
             self.path
         ))
+    }
+}
+
+/// The objects of a source as they are now, as much of each as is wanted; a handle that copies.
+pub struct Gathered<T: 'static> {
+    all: StoredValue<BTreeMap<Place, T>>,
+    changed: RwSignal<u32>,
+    /// How it fares.
+    pub health: RwSignal<Health>,
+}
+
+impl<T> Clone for Gathered<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Gathered<T> {}
+
+impl<T: Send + Sync + 'static> Gathered<T> {
+    /// What there is; runs again when that changes.
+    pub fn with<R>(&self, read: impl FnOnce(&BTreeMap<Place, T>) -> R) -> R {
+        self.changed.track();
+        self.all.with_value(read)
+    }
+
+    /// What there is now.
+    pub fn with_untracked<R>(&self, read: impl FnOnce(&BTreeMap<Place, T>) -> R) -> R {
+        self.all.with_value(read)
+    }
+
+    /// Runs the reader again when something changes.
+    pub fn track(&self) {
+        self.changed.track();
+    }
+}
+
+/// Follows a source from every login on; what is kept of each object is made by `keep`. Readers run once a
+/// frame at most, however much happens.
+pub fn gather<T: Send + Sync + 'static>(
+    source: impl Fn() -> Option<Source> + 'static,
+    keep: impl Fn(Value) -> T + Clone + 'static,
+) -> Gathered<T> {
+    let app = super::state::app();
+    let gathered = Gathered {
+        all: StoredValue::new(BTreeMap::new()),
+        changed: RwSignal::new(0),
+        health: RwSignal::new(Health::Loading),
+    };
+    let waits = StoredValue::new(false);
+    Effect::new(move || {
+        let epoch = app.epoch.get();
+        let (Some(source), 1..) = (source(), epoch) else { return };
+        gathered.all.update_value(BTreeMap::clear);
+        gathered.health.set(Health::Loading);
+        let keep = keep.clone();
+        follow(app, source, gathered.health, move |change| {
+            let _ = gathered.all.try_update_value(|all| match change {
+                Change::Put(objects) => {
+                    for object in objects {
+                        all.insert(Place::new(namespace(&object), name(&object)), keep(object));
+                    }
+                }
+                Change::Rows(_) => {}
+                Change::Remove(namespace, name) => drop(all.remove(&Place::new(&namespace, &name))),
+            });
+            each_frame(waits, gathered.changed);
+        });
+    });
+    gathered
+}
+
+/// The objects of a kind in the namespace of the address. Of several namespaces all objects are followed: the
+/// reader picks.
+pub fn in_view(app: App, kind: &str) -> Option<Source> {
+    let resource = app.resource(kind)?;
+    let namespace = app.locator.with(|locator| match &locator.namespaces[..] {
+        [one] if resource.namespaced() => one.clone(),
+        _ => String::new(),
+    });
+    Some(Source {
+        path: resource.path(&namespace, ""),
+        ..Source::default()
+    })
+}
+
+/// Where what is used is told of Pods in a namespace, or of nodes, when the server tells.
+pub fn measures(app: App, plural: &str, namespace: &str) -> Option<String> {
+    app.registry.with(|registry| {
+        let served = registry.by_path(metrics::GROUP, metrics::VERSION, plural)?;
+        Some(served.path(namespace, ""))
+    })
+}
+
+/// Reads measurements in turns, as they cannot be watched; not while nobody looks at the page.
+pub fn poll(path: Memo<Option<String>>, each: impl Fn(&Value) + Clone + 'static) {
+    let app = super::state::app();
+    Effect::new(move || {
+        let (Some(path), 1..) = (path.get(), app.epoch.get()) else {
+            return;
+        };
+        let stop = Rc::new(Cell::new(false));
+        let cleanup = StoredValue::new_local(stop.clone());
+        on_cleanup(move || cleanup.with_value(|stop| stop.set(true)));
+        let each = each.clone();
+        spawn_local(async move {
+            while !stop.get() {
+                let mut pause = metrics::pause(0);
+                if !document().hidden() {
+                    let answer = Call::get(&path).text().await;
+                    if stop.get() {
+                        return;
+                    }
+                    pause = match answer {
+                        Ok(answer) => {
+                            each(&serde_json::from_str(&answer).unwrap_or_default());
+                            metrics::pause(answer.len())
+                        }
+                        Err(_) => metrics::RETRY,
+                    };
+                }
+                sleep(pause).await;
+            }
+        });
+    });
+}
+
+/// Lets readers of a signal run at the next frame.
+pub fn each_frame(waits: StoredValue<bool>, changed: RwSignal<u32>) {
+    if waits.try_update_value(|waits| std::mem::replace(waits, true)) == Some(false) {
+        request_animation_frame(move || {
+            let _ = waits.try_update_value(|waits| *waits = false);
+            let _ = changed.try_update(|n| *n = n.wrapping_add(1));
+        });
     }
 }
 

@@ -87,6 +87,7 @@ fn follow_pods(app: App, object: RwSignal<Option<Value>>, place: &Place) -> RwSi
                     pods.push(pod);
                 }
             }
+            Change::Rows(_) => {}
             Change::Remove(_, gone) => pods.retain(|other| name(other) != gone),
         });
     });

@@ -8,10 +8,11 @@ use jiff::tz::{Offset, TimeZone};
 use leptos::prelude::*;
 use mizzen_api::console::action::Deed;
 use mizzen_api::console::locator::{Locator, Place};
+use mizzen_api::console::tree;
 use mizzen_api::describe::{self, Related};
 use mizzen_api::relations::{self, Reference};
 use mizzen_api::resource::{Resource, builtin};
-use mizzen_api::view::{list, text};
+use mizzen_api::view::text;
 use mizzen_api::yaml;
 use serde_json::Value;
 use wasm_bindgen_futures::spawn_local;
@@ -21,9 +22,11 @@ use super::change::Editor;
 use super::keys::{Key, key};
 use super::live::{self, Change, Health, Source, encode};
 use super::logs::LogsTab;
+use super::panels;
 use super::rollout::Rollout;
-use super::state::{app, href, t};
+use super::state::{app, href, link, t};
 use super::terminal::TerminalTab;
+use super::timeline::ObjectEvents;
 use crate::text::Text;
 
 /// A value as field selectors take it.
@@ -61,6 +64,7 @@ pub fn ObjectPage(resource: Arc<Resource>, place: Place) -> impl IntoView {
                     let _ = object.try_set(Some(new));
                 }
             }
+            Change::Rows(_) => {}
             Change::Remove(..) => {
                 let _ = gone.try_set(true);
             }
@@ -87,7 +91,8 @@ pub fn ObjectPage(resource: Arc<Resource>, place: Place) -> impl IntoView {
         ("edit", Text::Edit),
         ("related", Text::Related),
     ];
-    let tabs = tabs.into_iter().chain(rolls.then_some(("rollout", Text::Rollout)));
+    let tabs = tabs.into_iter().chain(Some(("events", Text::Events)));
+    let tabs = tabs.chain(rolls.then_some(("rollout", Text::Rollout)));
     let tabs = tabs.chain(has_logs.then_some(("logs", Text::Logs)));
     let tabs = tabs.chain(is_pod.then_some(("shell", Text::Terminal)));
     let tabs: Vec<_> = tabs
@@ -171,11 +176,12 @@ pub fn ObjectPage(resource: Arc<Resource>, place: Place) -> impl IntoView {
                     match &*tab.get() {
                         "yaml" => view! { <pre class="text" tabindex="0">{move || object.with(|o| o.as_ref().map(yaml::to_string))}</pre> }.into_any(),
                         "edit" => view! { <Editor resource place /> }.into_any(),
+                        "events" => view! { <ObjectEvents object /> }.into_any(),
                         "related" => view! { <RelatedObjects object place /> }.into_any(),
                         "rollout" if rolls => view! { <Rollout resource object place /> }.into_any(),
                         "logs" if has_logs => view! { <LogsTab object place /> }.into_any(),
                         "shell" if is_pod => view! { <TerminalTab object place /> }.into_any(),
-                        _ => view! { <Description resource object /> }.into_any(),
+                        _ => view! { <Description resource object place /> }.into_any(),
                     }
                 }
             }}
@@ -186,9 +192,10 @@ pub fn ObjectPage(resource: Arc<Resource>, place: Place) -> impl IntoView {
 
 /// The text of describe, written anew whenever the object changes.
 #[component]
-fn Description(resource: Arc<Resource>, object: RwSignal<Option<Value>>) -> impl IntoView {
+fn Description(resource: Arc<Resource>, object: RwSignal<Option<Value>>, place: Place) -> impl IntoView {
     let related = RwSignal::new(Related::new());
     let wanted = resource.clone();
+    let panel = panels::panel(&resource, object, &place);
     Effect::new(move || {
         let Some(current) = object.get() else { return };
         let wanted = wanted.clone();
@@ -219,74 +226,70 @@ fn Description(resource: Arc<Resource>, object: RwSignal<Option<Value>>) -> impl
         })
     };
     view! {
-        <Conditions object />
+        {panel}
+        {panels::conditions(object)}
+        <h2>{t(Text::Describe)}</h2>
         <pre class="text" tabindex="0">{described}</pre>
     }
     .into_any()
 }
 
-#[component]
-fn Conditions(object: RwSignal<Option<Value>>) -> impl IntoView {
-    move || {
-        object.with(|object| {
-            let conditions = list(object.as_ref()?, "/status/conditions");
-            (!conditions.is_empty()).then(|| {
-                conditions
-                    .iter()
-                    .map(|condition| {
-                        let kind = text(condition, "/type").to_owned();
-                        let status = text(condition, "/status").to_owned();
-                        let why = format!("{} {}", text(condition, "/reason"), text(condition, "/message"));
-                        view! { <span class="chip" title=why>{kind}": "{status}</span> }
-                    })
-                    .collect::<Vec<_>>()
-            })
-        })
-    }
-}
-
+/// What an object hangs on, and what hangs on it.
 #[component]
 fn RelatedObjects(object: RwSignal<Option<Value>>, place: Place) -> impl IntoView {
-    let link = move |reference: &Reference| {
-        let name = match &*reference.group {
-            "" => reference.kind.clone(),
-            group => format!("{}.{group}", reference.kind),
-        };
+    let app = app();
+    let namespace = place.namespace.clone();
+    let one = move |(namespace, reference): (String, Reference)| {
         let label = format!("{}/{}", reference.kind, reference.name);
-        match builtin().resolve(&name) {
-            Some(resource) => {
-                let namespace = if resource.namespaced() { &*place.namespace } else { "" };
-                let to = href(&Locator::object(&resource.qualified_name(), namespace, &reference.name));
-                view! { <li><a href=to>{label}</a></li> }.into_any()
-            }
+        match link(app, &reference, &namespace) {
+            Some(to) => view! { <li><a href=to>{label}</a></li> }.into_any(),
             None => view! { <li>{label}</li> }.into_any(),
         }
     };
-    let group = move |title: Text, references: Vec<Reference>| {
-        let links: Vec<_> = references.iter().map(&link).collect();
+    let group = move |title: Text, references: Vec<(String, Reference)>| {
+        let links: Vec<_> = references.into_iter().map(&one).collect();
         (!links.is_empty()).then(|| view! { <h2>{t(title)}</h2><ul>{links}</ul> })
     };
-    move || {
-        let (owners, uses, pods) = object.with(|object| {
+    let users = users(object);
+    let pods = panels::pods_of(object, &place);
+    let links = move || {
+        let here = |references: Vec<Reference>| references.into_iter().map(|of| (namespace.clone(), of)).collect();
+        let (owners, uses) = object.with(|object| {
             let object = object.as_ref();
-            let pods = object
-                .and_then(relations::pod_selector)
-                .map(|selector| selector.to_string());
             (
                 object.map(relations::owners).unwrap_or_default(),
                 object.map(relations::uses).unwrap_or_default(),
-                pods.filter(|selector| !selector.is_empty()),
             )
         });
-        let pods = pods.map(|selector| {
-            let namespace = object.with(|o| o.as_ref().map(|o| mizzen_api::view::namespace(o).to_owned()));
-            let to = href(&Locator {
-                namespaces: namespace.into_iter().collect(),
-                filter: format!("-l {selector}"),
-                ..Locator::table("pods")
+        view! { {group(Text::Owners, here(owners))}{group(Text::Uses, here(uses))}{group(Text::UsedBy, users.get())} }
+            .into_any()
+    };
+    view! { {links}{pods} }.into_any()
+}
+
+/// Who uses an object by name, as of now: asked for once, of the kinds that may.
+fn users(object: RwSignal<Option<Value>>) -> RwSignal<Vec<(String, Reference)>> {
+    let found = RwSignal::new(Vec::new());
+    let Some(target) = object.get_untracked() else {
+        return found;
+    };
+    spawn_local(async move {
+        for kind in tree::users(text(&target, "/kind")) {
+            let Some(resource) = builtin().resolve(kind) else {
+                continue;
+            };
+            let namespace = mizzen_api::view::namespace(&target);
+            let namespace = if resource.namespaced() { namespace } else { "" };
+            // Kinds that may not be listed are left out.
+            let Ok(objects) = live::list_once(&resource.path(namespace, "")).await else {
+                continue;
+            };
+            let new = tree::used_by(&target, &objects).into_iter().map(|at| {
+                let object = &objects[at];
+                (mizzen_api::view::namespace(object).to_owned(), tree::reference(object))
             });
-            view! { <h2>{t(Text::Pods)}</h2><ul><li><a href=to>{selector}</a></li></ul> }
-        });
-        view! { {group(Text::Owners, owners)}{group(Text::Uses, uses)}{pods} }.into_any()
-    }
+            let _ = found.try_update(|found| found.extend(new));
+        }
+    });
+    found
 }

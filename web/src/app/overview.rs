@@ -1,17 +1,15 @@
 //! How the cluster is: nodes, workloads, and the warnings as they come.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use leptos::prelude::*;
-use mizzen_api::console::locator::{Locator, Place};
+use mizzen_api::console::locator::Locator;
 use mizzen_api::console::rows::Row;
 use mizzen_api::console::summary::{self, OVERVIEW, Usage};
 use mizzen_api::resource::{Resource, builtin};
 use mizzen_api::view::{self, text};
 use serde_json::{Value, json};
 
-use super::live::{self, Change, Health, Source};
+use super::live::{self, Change, Gathered, Health, Source};
 use super::state::{app, href, t};
 use crate::text::Text;
 
@@ -34,35 +32,16 @@ pub fn Overview() -> impl IntoView {
 }
 
 /// Follows all objects of a kind; what is kept of each is made by `keep`.
-fn gather<T: Send + Sync + 'static>(
-    name: &str,
-    health: RwSignal<Health>,
-    keep: impl Fn(&Resource, &Value) -> T + Copy + 'static,
-) -> RwSignal<BTreeMap<Place, T>> {
-    let app = app();
-    let all = RwSignal::new(BTreeMap::new());
+fn gather<T: Send + Sync + 'static>(name: &str, namespace: &str, keep: fn(&Resource, &Value) -> T) -> Gathered<T> {
     let resource = builtin().resolve(name).cloned();
-    Effect::new(move || {
-        let (Some(resource), true) = (resource.clone(), app.epoch.get() > 0) else {
-            return;
-        };
-        let source = Source {
-            path: resource.path("", ""),
-            ..Source::default()
-        };
-        live::follow(app, source, health, move |change| {
-            let _ = all.try_update(|all| match change {
-                Change::Put(objects) => {
-                    for object in &objects {
-                        let place = Place::new(view::namespace(object), view::name(object));
-                        all.insert(place, keep(&resource, object));
-                    }
-                }
-                Change::Remove(namespace, name) => drop(all.remove(&Place::new(&namespace, &name))),
-            });
-        });
+    let source = resource.clone().map(|resource| Source {
+        path: resource.path(namespace, ""),
+        ..Source::default()
     });
-    all
+    live::gather(
+        move || source.clone(),
+        move |object| keep(resource.as_ref().expect("what is followed is a kind"), &object),
+    )
 }
 
 /// What of a node or a Pod says how much it has or takes.
@@ -80,9 +59,8 @@ fn amounts(_: &Resource, object: &Value) -> Value {
 /// What the nodes have, and how much of it Pods ask for.
 #[component]
 fn Capacity() -> impl IntoView {
-    let health = RwSignal::new(Health::Loading);
-    let nodes = gather("nodes", health, amounts);
-    let pods = gather("pods", RwSignal::new(Health::Loading), amounts);
+    let nodes = gather("nodes", "", amounts);
+    let pods = gather("pods", "", amounts);
     let usage = Memo::new(move |_| {
         nodes.with(|nodes| pods.with(|pods| summary::usage(nodes.values(), pods.values(), std::iter::empty())))
     });
@@ -99,7 +77,7 @@ fn Capacity() -> impl IntoView {
         .into_any()
     };
     move || {
-        let known = health.get() == Health::Live && nodes.with(|nodes| !nodes.is_empty());
+        let known = nodes.health.get() == Health::Live && nodes.with(|nodes| !nodes.is_empty());
         known.then(|| {
             view! {
                 <div class="tiles">
@@ -114,9 +92,13 @@ fn Capacity() -> impl IntoView {
 
 /// How the objects of a kind fare.
 #[component]
-fn Tile(name: &'static str) -> impl IntoView {
-    let health = RwSignal::new(Health::Loading);
-    let all = gather(name, health, |resource, object| {
+pub fn Tile(
+    name: &'static str,
+    /// Only in this namespace.
+    #[prop(optional, into)]
+    namespace: String,
+) -> impl IntoView {
+    let all = gather(name, &namespace, |resource, object| {
         Row::new(resource, object, Timestamp::now()).severity()
     });
     let fares = Memo::new(move |_| {
@@ -126,7 +108,10 @@ fn Tile(name: &'static str) -> impl IntoView {
             fares
         })
     });
-    let link = href(&Locator::table(name));
+    let link = href(&Locator {
+        namespaces: Some(namespace).filter(|name| !name.is_empty()).into_iter().collect(),
+        ..Locator::table(name)
+    });
     let short = name.split('.').next().unwrap_or(name);
     let bad = move || fares.with(|f| f.warning + f.failed);
     let parts = move || {
@@ -142,7 +127,7 @@ fn Tile(name: &'static str) -> impl IntoView {
     view! {
         <a class="tile" href=link class:sev-failure=move || { bad() > 0 }>
             <strong>{short}</strong>
-            {move || match health.get() {
+            {move || match all.health.get() {
                 Health::Forbidden(_) => view! { <span>{t(Text::Forbidden)}</span> }.into_any(),
                 Health::Loading => view! { <span>{t(Text::Loading)}</span> }.into_any(),
                 _ => view! {
@@ -180,7 +165,7 @@ fn Warnings() -> impl IntoView {
                     }
                     events.truncate(WARNINGS);
                 }
-                Change::Remove(..) => {}
+                Change::Rows(_) | Change::Remove(..) => {}
             });
         });
     });

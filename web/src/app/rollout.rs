@@ -38,6 +38,7 @@ pub fn Rollout(resource: Arc<Resource>, object: RwSignal<Option<Value>>, place: 
                         kept.push(object);
                     }
                 }
+                Change::Rows(_) => {}
                 Change::Remove(_, name) => kept.retain(|other| mizzen_api::view::name(other) != name),
             });
         });

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use leptos::prelude::*;
 use mizzen_api::console::locator::Locator;
 use mizzen_api::console::rights::Rights;
+use mizzen_api::relations::Reference;
 use mizzen_api::resource::discovered::{AGGREGATED, aggregated};
 use mizzen_api::resource::{Registry, Resource, builtin};
 use wasm_bindgen::prelude::Closure;
@@ -110,6 +111,21 @@ fn address() -> Locator {
 /// The address of a view.
 pub fn href(locator: &Locator) -> String {
     format!("/dashboard/{locator}")
+}
+
+/// The address of an object that another refers to, when it is of a kind that is served.
+pub fn link(app: App, reference: &Reference, namespace: &str) -> Option<String> {
+    let name = match &*reference.group {
+        "" => reference.kind.clone(),
+        group => format!("{}.{group}", reference.kind),
+    };
+    let resource = app.resource(&name)?;
+    let namespace = if resource.namespaced() { namespace } else { "" };
+    Some(href(&Locator::object(
+        &resource.qualified_name(),
+        namespace,
+        &reference.name,
+    )))
 }
 
 impl App {

@@ -1,6 +1,6 @@
 //! The table of any kind: live, sorted, filtered, and only as many rows in the document as fit on the screen.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -8,10 +8,13 @@ use leptos::html;
 use leptos::prelude::*;
 use mizzen_api::console::action::Deed;
 use mizzen_api::console::filter::Filter;
+use mizzen_api::console::headings::{Heading, headings};
 use mizzen_api::console::locator::{Locator, Place};
-use mizzen_api::console::rows::{Index, Keep, Order, Row, RowId, Sort};
-use mizzen_api::resource::Resource;
-use mizzen_api::table::{Severity, columns};
+use mizzen_api::console::metrics::{self, Bounds, Measure, Used};
+use mizzen_api::console::rows::{Index, Keep, Order, Row, RowId, Shows, Sort};
+use mizzen_api::resource::{Resource, builtin};
+use mizzen_api::table::{Cell, Severity};
+use mizzen_api::view;
 
 use super::act;
 use super::keys::{Key, key};
@@ -31,7 +34,10 @@ const WIDEST: usize = 60;
 struct Table {
     app: App,
     resource: StoredValue<Arc<Resource>>,
-    index: StoredValue<Index>,
+    index: StoredValue<Index<Shown>>,
+    headings: RwSignal<Arc<[Heading]>>,
+    /// What was measured, where use is.
+    used: StoredValue<HashMap<Place, Used>>,
     /// Grows with every batch of changes.
     changed: RwSignal<u32>,
     health: RwSignal<Health>,
@@ -39,10 +45,27 @@ struct Table {
     cursor: RwSignal<Option<RowId>>,
     marked: RwSignal<BTreeSet<Place>>,
     wide: RwSignal<bool>,
+    /// Columns that are shown or not against what is usual.
+    toggled: RwSignal<BTreeSet<String>>,
     faults: RwSignal<bool>,
     scroll: RwSignal<f64>,
     height: RwSignal<f64>,
     body: NodeRef<html::Div>,
+}
+
+/// A row, and what its object may use where use is measured.
+#[derive(Clone)]
+pub struct Shown {
+    /// The row.
+    pub row: Row,
+    /// What its object may use.
+    pub bounds: Bounds,
+}
+
+impl Shows for Shown {
+    fn row(&self) -> &Row {
+        &self.row
+    }
 }
 
 /// The table of a kind.
@@ -53,17 +76,21 @@ pub fn TablePage(resource: Arc<Resource>) -> impl IntoView {
         app,
         resource: StoredValue::new(resource.clone()),
         index: StoredValue::new(Index::default()),
+        headings: RwSignal::new(headings(&resource).into()),
+        used: StoredValue::new(HashMap::new()),
         changed: RwSignal::new(0),
         health: RwSignal::new(Health::Loading),
         cursor: RwSignal::new(None),
         marked: RwSignal::new(BTreeSet::new()),
         wide: RwSignal::new(false),
+        toggled: RwSignal::new(BTreeSet::new()),
         faults: RwSignal::new(false),
         scroll: RwSignal::new(0.0),
         height: RwSignal::new(600.0),
         body: NodeRef::new(),
     };
     table.follow();
+    table.follow_use();
     let wrong = table.arrange();
     let keys = window_event_listener(leptos::ev::keydown, move |event| table.key(&event));
     on_cleanup(move || keys.remove());
@@ -88,11 +115,6 @@ pub fn TablePage(resource: Arc<Resource>) -> impl IntoView {
 }
 
 impl Table {
-    fn headings(self) -> Vec<&'static str> {
-        self.resource
-            .with_value(|resource| columns(resource).iter().map(|column| column.name).collect())
-    }
-
     /// Follows what the address names, anew when that changes or somebody logs in.
     fn follow(self) {
         let namespaces = Memo::new(move |_| self.app.locator.with(|locator| locator.namespaces.clone()));
@@ -107,23 +129,22 @@ impl Table {
                 true => namespaces,
                 false => vec![String::new()],
             };
+            // Kinds that we do not know have the columns that their server tells.
+            let served = builtin()
+                .by_path(&resource.group, &resource.version, &resource.plural)
+                .is_none();
             self.index.update_value(Index::clear);
             self.health.set(Health::Loading);
             for place in places {
                 let source = Source {
                     path: resource.path(&place, ""),
+                    served,
                     ..Source::default()
                 };
                 let resource = resource.clone();
                 live::follow(self.app, source, self.health, move |change| {
                     self.apply(&resource, change);
-                    if !batch.get_value() {
-                        batch.set_value(true);
-                        request_animation_frame(move || {
-                            let _ = batch.try_update_value(|waiting| *waiting = false);
-                            let _ = self.changed.try_update(|n| *n = n.wrapping_add(1));
-                        });
-                    }
+                    live::each_frame(batch, self.changed);
                 });
             }
         });
@@ -131,19 +152,83 @@ impl Table {
 
     fn apply(self, resource: &Resource, change: Change) {
         let now = Timestamp::now();
-        let _ = self.index.try_update_value(|index| match change {
-            Change::Put(objects) if objects.len() > 1 => {
-                index.extend(objects.iter().map(|object| Row::new(resource, object, now)));
-            }
-            Change::Put(objects) => {
-                for object in &objects {
-                    index.put(Row::new(resource, object, now));
+        let mut rows: Vec<Shown> = match change {
+            Change::Put(objects) => objects.iter().map(|object| self.row(resource, object, now)).collect(),
+            Change::Rows(served) => {
+                let told = self
+                    .headings
+                    .try_with_untracked(|known| !served.headings.is_empty() && **known != *served.headings);
+                if told == Some(true) {
+                    self.headings.set(served.headings.into());
                 }
+                let row = |(object, cells): (serde_json::Value, Vec<Cell>)| Shown {
+                    row: Row::with_cells(&object, cells, now),
+                    bounds: Bounds::default(),
+                };
+                served.rows.into_iter().map(row).collect()
             }
             Change::Remove(namespace, name) => {
-                index.remove(&namespace, &name);
+                let _ = self.index.try_update_value(|index| index.remove(&namespace, &name));
+                return;
             }
+        };
+        let _ = self.index.try_update_value(|index| match rows.len() {
+            1 => drop(index.put(rows.remove(0))),
+            _ => index.extend(rows),
         });
+    }
+
+    fn row(self, resource: &Resource, object: &serde_json::Value, now: Timestamp) -> Shown {
+        let mut row = Row::new(resource, object, now);
+        let bounds = Bounds::of(resource, object);
+        if !metrics::columns(resource).is_empty() {
+            let place = Place::new(&row.namespace, &row.name);
+            let used = self.used.try_with_value(|used| used.get(&place).copied()).flatten();
+            let mut cells: Vec<Cell> = row.cells.into();
+            cells.extend(metrics::cells(resource, bounds, used));
+            row.cells = cells.into();
+        }
+        Shown { row, bounds }
+    }
+
+    /// Reads what is used in turns, where that is served: it cannot be watched.
+    fn follow_use(self) {
+        let path = Memo::new(move |_| {
+            let resource = self.resource.get_value();
+            let namespaces = self.app.locator.with(|locator| locator.namespaces.clone());
+            let namespace = match &namespaces[..] {
+                [one] if resource.namespaced() => one,
+                _ => "",
+            };
+            let measured = !metrics::columns(&resource).is_empty();
+            let path = live::measures(self.app, &resource.plural, namespace);
+            path.filter(|_| measured)
+        });
+        live::poll(path, move |answer| self.measured(answer));
+    }
+
+    fn measured(self, answer: &serde_json::Value) {
+        let measures = view::list(answer, "/items").iter().map(Measure::read);
+        let new: HashMap<_, _> = measures.map(|m| (Place::new(&m.namespace, &m.name), m.used)).collect();
+        let Some(old) = self.used.try_update_value(|used| std::mem::replace(used, new)) else {
+            return;
+        };
+        let resource = self.resource.get_value();
+        self.index.update_value(|index| {
+            let changed = |shown: &&Shown| {
+                let place = Place::new(&shown.row.namespace, &shown.row.name);
+                let now = self.used.with_value(|used| used.get(&place).copied());
+                now != old.get(&place).copied()
+            };
+            let rows: Vec<Shown> = index.all().filter(changed).cloned().collect();
+            index.extend(rows.into_iter().map(|mut shown| {
+                let place = Place::new(&shown.row.namespace, &shown.row.name);
+                let used = self.used.with_value(|used| used.get(&place).copied());
+                metrics::measure(&mut shown.row.cells, &resource, shown.bounds, used);
+                shown
+            }));
+        });
+        self.changed.update(|n| *n = n.wrapping_add(1));
     }
 
     /// Keeps filter and order as the address says; gives what is wrong with the filter.
@@ -152,7 +237,7 @@ impl Table {
         let wanted = Memo::new(move |_| self.app.locator.with(|l| (l.filter.clone(), l.sort.clone())));
         Effect::new(move || {
             let (filter, sort) = wanted.get();
-            let headings = self.headings();
+            let headings = self.headings.get();
             let faults_only = self.faults.get();
             match Filter::new(&filter, &headings) {
                 Ok(filter) => {
@@ -175,10 +260,10 @@ impl Table {
 
     /// The columns that are shown.
     fn shown(self) -> Vec<usize> {
-        let wide = self.wide.get();
-        self.resource.with_value(|resource| {
-            let all = columns(resource).iter().enumerate();
-            all.filter(|(_, column)| wide || !column.wide)
+        let (wide, toggled) = (self.wide.get(), self.toggled.get());
+        self.headings.with(|headings| {
+            let all = headings.iter().enumerate();
+            all.filter(|(_, heading)| (wide || !heading.wide) != toggled.contains(&heading.name))
                 .map(|(at, _)| at)
                 .collect()
         })
@@ -192,8 +277,8 @@ impl Table {
     /// Widths for the columns, after what stands in them.
     fn template(self) -> String {
         self.changed.track();
-        let (shown, headings) = (self.shown(), self.headings());
-        let mut widths: Vec<usize> = shown.iter().map(|at| headings[*at].len() + 2).collect();
+        let (shown, headings) = (self.shown(), self.headings.get());
+        let mut widths: Vec<usize> = shown.iter().map(|at| headings[*at].name.len() + 2).collect();
         let mut places = 10;
         self.index.with_value(|index| {
             for row in index.shown().iter().take(200).filter_map(|id| index.row(*id)) {
@@ -370,8 +455,7 @@ fn Toolbar(table: Table, wrong: RwSignal<Option<String>>) -> impl IntoView {
             {namespaced.then(|| view! { <NamespacePicker /> })}
             <label class="check"><input type="checkbox" prop:checked=table.faults
                 on:change=move |event| table.faults.set(event_target_checked(&event)) />{t(Text::FaultsOnly)}</label>
-            <label class="check"><input type="checkbox" prop:checked=table.wide
-                on:change=move |event| table.wide.set(event_target_checked(&event)) />{t(Text::Columns)}" +"</label>
+            <Chooser table />
             <input id="filter" type="search" spellcheck="false" placeholder=t(Text::Filter) aria-label=t(Text::Filter)
                 aria-invalid=move || wrong.with(Option::is_some).to_string()
                 prop:value=move || app.locator.with(|locator| locator.filter.clone())
@@ -389,9 +473,38 @@ fn Toolbar(table: Table, wrong: RwSignal<Option<String>>) -> impl IntoView {
     .into_any()
 }
 
+/// Which columns are shown.
+#[component]
+fn Chooser(table: Table) -> impl IntoView {
+    let one = move |at: usize, name: String| {
+        let shown = move || table.shown().contains(&at);
+        let toggle = move |_| {
+            table.toggled.update(|toggled| {
+                if !toggled.remove(&name) {
+                    toggled.insert(name.clone());
+                }
+            });
+        };
+        let label = table.headings.with_untracked(|headings| headings[at].name.clone());
+        view! { <label class="check"><input type="checkbox" prop:checked=shown on:change=toggle />{label}</label> }
+            .into_any()
+    };
+    view! {
+        <details class="chooser">
+            <summary>{t(Text::Columns)}</summary>
+            <div>
+                <label class="check"><input type="checkbox" prop:checked=table.wide
+                    on:change=move |event| table.wide.set(event_target_checked(&event)) /><strong>{t(Text::AllColumns)}</strong></label>
+                {move || table.headings.get().iter().enumerate().map(|(at, heading)| one(at, heading.name.clone())).collect::<Vec<_>>()}
+            </div>
+        </details>
+    }
+    .into_any()
+}
+
 /// Which namespaces are shown. Typed, so that who may not list them can still name one.
 #[component]
-fn NamespacePicker() -> impl IntoView {
+pub fn NamespacePicker() -> impl IntoView {
     let app = app();
     let chosen = move || app.locator.with(|locator| locator.namespaces.join(","));
     let choose = move |event: leptos::ev::Event| {
@@ -432,7 +545,6 @@ fn Grid(table: Table) -> impl IntoView {
 
 #[component]
 fn Head(table: Table) -> impl IntoView {
-    let headings = table.headings();
     let sorted = move |heading: &str| {
         let sort = table.app.locator.with(|locator| locator.sort.clone());
         match sort {
@@ -443,12 +555,14 @@ fn Head(table: Table) -> impl IntoView {
             _ => "none",
         }
     };
-    let cell = move |heading: &'static str| {
+    let cell = move |heading: &str| {
+        let heading = StoredValue::new(heading.to_owned());
+        let sorted = move || heading.with_value(|heading| sorted(heading));
         view! {
-            <span role="columnheader" aria-sort=move || sorted(heading)>
-                <button class="heading" on:click=move |_| table.sort_by(heading)>
-                    {heading}
-                    <span aria-hidden="true">{move || match sorted(heading) {
+            <span role="columnheader" aria-sort=sorted>
+                <button class="heading" on:click=move |_| heading.with_value(|heading| table.sort_by(heading))>
+                    {heading.get_value()}
+                    <span aria-hidden="true">{move || match sorted() {
                         "ascending" => " ▲",
                         "descending" => " ▼",
                         _ => "",
@@ -462,7 +576,7 @@ fn Head(table: Table) -> impl IntoView {
         <div class="row head" role="row" style:grid-template-columns=move || table.template()>
             <span role="columnheader"><span class="unseen">{t(Text::KeyMark)}</span></span>
             {move || table.shows_namespace().then(|| cell("Namespace"))}
-            {move || table.shown().into_iter().map(|at| cell(headings[at])).collect::<Vec<_>>()}
+            {move || table.shown().into_iter().map(|at| table.headings.with(|headings| cell(&headings[at].name))).collect::<Vec<_>>()}
         </div>
     }
     .into_any()
@@ -526,7 +640,7 @@ fn Empty(table: Table, total: Memo<usize>) -> impl IntoView {
 }
 
 /// Colours say nothing to some, so trouble has a sign too.
-fn sign(severity: Severity) -> &'static str {
+pub fn sign(severity: Severity) -> &'static str {
     match severity {
         Severity::Failure => "✖",
         Severity::Warning => "▲",
@@ -558,10 +672,6 @@ fn Line(table: Table, id: RowId, template: Memo<String>) -> impl IntoView {
     };
     let place = Place::new(&first.namespace, &first.name);
     let link = href(&table.locator(&place));
-    let headings = table.headings();
-    let names = table
-        .resource
-        .with_value(|resource| columns(resource).iter().position(|column| column.format == "name"));
     let chosen = {
         let place = place.clone();
         move || table.marked.with(|marked| marked.contains(&place))
@@ -569,13 +679,13 @@ fn Line(table: Table, id: RowId, template: Memo<String>) -> impl IntoView {
     let chosen_class = chosen.clone();
     let severity = move || row.with(|row| row.as_ref().map(Row::severity).unwrap_or_default());
     let cell = move |at: usize| {
+        let heading = table.headings.with(|headings| headings[at].name.clone());
+        let named = heading == "Name";
+        // What moves by itself is no news.
+        let drifts = heading == "Age" || metrics::drifts(&heading);
         let text = Memo::new(move |_| {
             let now = Timestamp::from_second(table.app.now.get()).unwrap_or_default();
-            row.with(|row| {
-                row.as_ref()
-                    .map(|row| row.text(at, headings_at(table, at), now))
-                    .unwrap_or_default()
-            })
+            row.with(|row| row.as_ref().map(|row| row.text(at, &heading, now)).unwrap_or_default())
         });
         let meaning = Memo::new(move |_| {
             row.with(|row| {
@@ -594,7 +704,7 @@ fn Line(table: Table, id: RowId, template: Memo<String>) -> impl IntoView {
                     .map(|cell| cell.content.clone())
             };
             match before {
-                Some((count, old)) if cell(old) != cell(&now) && headings_at(table, at) != "Age" => (count + 1, now),
+                Some((count, old)) if !drifts && cell(old) != cell(&now) => (count + 1, now),
                 Some((count, _)) => (*count, now),
                 None => (0, now),
             }
@@ -605,12 +715,11 @@ fn Line(table: Table, id: RowId, template: Memo<String>) -> impl IntoView {
             Some(_) => " flash-b",
         };
         let class = move || format!("cell {}{}", class(meaning.get()), flash());
-        match names == Some(at) {
+        match named {
             true => view! { <span role="cell" class=class><a href=link.clone()>{text}</a></span> }.into_any(),
             false => view! { <span role="cell" class=class title=text>{text}</span> }.into_any(),
         }
     };
-    let _ = headings;
     let namespace = first.namespace.to_string();
     view! {
         <div class="row" role="row" class:cursor=move || table.cursor.get() == Some(id) class:marked=chosen_class
@@ -626,10 +735,4 @@ fn Line(table: Table, id: RowId, template: Memo<String>) -> impl IntoView {
         </div>
     }
     .into_any()
-}
-
-fn headings_at(table: Table, at: usize) -> &'static str {
-    table
-        .resource
-        .with_value(|resource| columns(resource).get(at).map_or("", |column| column.name))
 }
