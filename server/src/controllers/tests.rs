@@ -3,6 +3,7 @@
 //! Pods ready and lets deleted ones go.
 
 mod batch;
+mod nodes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -218,7 +219,8 @@ impl World {
         panic!("no Event {words:?} among {:?}", self.events(namespace).await);
     }
 
-    /// Makes bound Pods ready unless their image says otherwise, and removes deleted ones.
+    /// Makes bound Pods ready unless their image says otherwise, and removes deleted ones; on nodes that said
+    /// that they are not ready, or nothing, Pods are left alone.
     fn play_kubelet(&self) {
         let (rest, stop) = (self.rest.clone(), self.stop.clone());
         tokio::spawn(async move {
@@ -236,6 +238,13 @@ impl World {
                     continue;
                 };
                 let target = (text(&pod["metadata"]["namespace"]), text(&pod["metadata"]["name"]));
+                let node: Option<Value> = match text(&pod["spec"]["nodeName"]) {
+                    "" => None,
+                    node => rest.get(&NODES, "", node).await.expect("an answer"),
+                };
+                if node.is_some_and(|node| !is_ready(&node)) {
+                    continue;
+                }
                 if pod["metadata"].get("deletionTimestamp").is_some() {
                     let now = DeleteParams::default().grace_period(0);
                     rest.delete(&PODS, target.0, target.1, &now).await.expect("deleted");
@@ -257,6 +266,11 @@ impl World {
             }
         });
     }
+}
+
+fn is_ready(object: &Value) -> bool {
+    let conditions = object["status"]["conditions"].as_array();
+    conditions.is_some_and(|all| all.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"))
 }
 
 fn text(value: &Value) -> &str {
