@@ -95,6 +95,9 @@ pub struct Args {
     /// Do not run the cluster DNS
     #[arg(long, env = "MIZZEN_DISABLE_DNS")]
     pub disable_dns: bool,
+    /// Do not enforce NetworkPolicies, on any node
+    #[arg(long, env = "MIZZEN_DISABLE_NETWORK_POLICY")]
+    pub disable_network_policy: bool,
     /// Password that servers and agents join with (default: a random one)
     #[arg(short, long, env = "MIZZEN_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
@@ -176,6 +179,7 @@ impl Args {
             ("clusterDNS", self.cluster_dns().to_string()),
             ("clusterDomain", self.cluster_domain.clone()),
             ("disableDNS", self.disable_dns.to_string()),
+            ("disableNetworkPolicy", self.disable_network_policy.to_string()),
         ]
         .into()
     }
@@ -370,6 +374,7 @@ fn agent(args: &Args, node_name: &str, node_ip: IpAddr, pki: &Pki) -> Result<Age
         cluster_cidr: args.cluster_cidr,
         service_cidr: args.service_cidr,
         dns: !args.disable_dns,
+        network_policy: !args.disable_network_policy,
         kubelet_trust: Some(kubelet_api::Trust {
             tls: pki.kubelet_server_config(&certificates)?,
             identify: Arc::new(move |chain| match trust.identify(Some(chain)) {

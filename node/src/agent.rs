@@ -44,6 +44,8 @@ pub struct AgentConfig {
     pub service_cidr: ipnet::Ipv4Net,
     /// Whether Services are ours to carry; otherwise another proxy does.
     pub proxy: bool,
+    /// Whether NetworkPolicies are ours to enforce.
+    pub network_policy: bool,
     /// Whether cluster DNS is ours to answer; otherwise a Service of the cluster does.
     pub dns: bool,
     /// Certificates for the kubelet API, which is not served without.
@@ -81,6 +83,7 @@ impl AgentConfig {
             cluster_cidr: ipnet::Ipv4Net::new_assert([10, 42, 0, 0].into(), 16),
             service_cidr: ipnet::Ipv4Net::new_assert([10, 43, 0, 0].into(), 16),
             proxy: true,
+            network_policy: true,
             dns: true,
             kubelet_trust: None,
             cluster_dns: vec![IpAddr::from([10, 43, 0, 10])],
@@ -165,7 +168,10 @@ impl Agent {
         let carried = config.proxy.then(|| services.clone());
         let mut components = JoinSet::new();
         components.spawn(pod_network.run(stop.child_token()));
-        let proxy = Proxy::new(&network, client.clone(), carried).enforcing(proxy_client.clone());
+        let mut proxy = Proxy::new(&network, client.clone(), carried);
+        if config.network_policy {
+            proxy = proxy.enforcing(proxy_client.clone());
+        }
         components.spawn(proxy.run(stop.child_token()));
         if let Some(settings) = config.dns_settings(&network) {
             let dns = Dns::new(settings, services.clone());

@@ -82,6 +82,9 @@ pub struct Cluster {
     /// `true` when a Service of the cluster answers DNS.
     #[serde(rename = "disableDNS", default)]
     pub disable_dns: String,
+    /// Whether nobody enforces NetworkPolicies (`true`), or nobody of ours.
+    #[serde(rename = "disableNetworkPolicy", default)]
+    pub disable_network_policy: String,
 }
 
 fn network<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ipnet::Ipv4Net, D::Error> {
