@@ -291,6 +291,13 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            for what in ["get nodes,pods -A -o wide", "get events -A --sort-by=.lastTimestamp"] {
+                let words: Vec<_> = what.split(' ').chain(["--request-timeout=5s"]).collect();
+                let told = self.kubectl(&words).output().map(|output| output.stdout);
+                let told = String::from_utf8_lossy(&told.unwrap_or_default()).into_owned();
+                let lines: Vec<_> = told.lines().collect();
+                eprintln!("--- {what}\n{}", lines[lines.len().saturating_sub(40)..].join("\n"));
+            }
             eprintln!("--- end of the server's log\n{}", tail(&self.log(), 8000));
         }
         if let Some(mut server) = self.server.take() {
