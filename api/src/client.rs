@@ -4,7 +4,7 @@
 //! - [`feed`]: one collection followed, with what comes in order;
 //! - [`reflector`]: a shared, watched copy of one resource as a projection;
 //! - [`discovery`]: what a server serves, as a registry;
-//! - [`kubeconfig`]: where the cluster is;
+//! - [`kubeconfig`]: where the cluster is, [`connection`]: a client of it that notices when it is gone;
 //! - [`events`]: the Event recorder, with upstream's aggregation and series;
 //! - [`files`]: files that hold keys;
 //! - [`pods`]: the Pods behind a name, now and as they come and go;
@@ -13,6 +13,7 @@
 //! - [`forward`]: local ports that lead into Pods;
 //! - [`transfer`]: files to and from containers.
 
+pub mod connection;
 pub mod discovery;
 pub mod events;
 pub mod exec;

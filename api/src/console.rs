@@ -14,6 +14,7 @@
 //! - [`action`]: what can be done to objects, and the requests that do it;
 //! - [`metrics`]: what is used, beside what was asked for;
 //! - [`panel`]: a Deployment, a Service or a node in a few lines;
+//! - [`policy`]: what roles grant, and to whom;
 //! - [`rights`]: what one may do, and which right is missing;
 //! - [`rollout`]: how far changes of workloads have come, and what they were before;
 //! - [`diff`]: what differs between two objects, line by line;
@@ -35,6 +36,7 @@ pub mod highlight;
 pub mod locator;
 pub mod metrics;
 pub mod panel;
+pub mod policy;
 pub mod rights;
 pub mod rollout;
 pub mod rows;

@@ -10,7 +10,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use kube::Client;
 use kube::client::Body;
 use mizzen_api::client::rest::{Gvr, Rest};
-use mizzen_api::client::{discovery, kubeconfig};
+use mizzen_api::client::{connection, discovery, kubeconfig};
 use mizzen_api::resource::{Registry, Resource};
 use serde_json::Value;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _};
@@ -161,7 +161,7 @@ impl Session {
         let namespace_given = connect.namespace.is_some();
         let namespace = connect.namespace.unwrap_or_else(|| config.default_namespace.clone());
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-        let client = Client::try_from(config)?;
+        let client = connection::client(config)?;
         Ok(Self {
             server,
             ..Self::over(client, namespace, namespace_given)

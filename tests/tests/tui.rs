@@ -1,6 +1,8 @@
 //! The terminal UI as a person uses it: a terminal of its own, keys in, a screen out; against a control plane
 //! that is killed and started again beneath it.
 
+#[path = "tui/cable.rs"]
+mod cable;
 #[path = "tui/simulated.rs"]
 mod simulated;
 
@@ -34,7 +36,18 @@ impl Console {
         Self::start_with(&cluster.kubeconfig(), cluster.scratch(), size, arguments)
     }
 
-    fn start_with(kubeconfig: &Path, home: &Path, (columns, rows): (u16, u16), arguments: &[&str]) -> Self {
+    fn start_with(kubeconfig: &Path, home: &Path, size: (u16, u16), arguments: &[&str]) -> Self {
+        Self::start_through(&[], kubeconfig, home, size, arguments)
+    }
+
+    /// As the last word of another command.
+    fn start_through(
+        through: &[String],
+        kubeconfig: &Path,
+        home: &Path,
+        (columns, rows): (u16, u16),
+        arguments: &[&str],
+    ) -> Self {
         let size = Winsize {
             ws_row: rows,
             ws_col: columns,
@@ -46,6 +59,7 @@ impl Console {
         // `setsid --ctty` makes it the controlling terminal, so that sizes and hang-ups are told.
         let child = Command::new("setsid")
             .arg("--ctty")
+            .args(through)
             .arg(program())
             .arg("tui")
             .args(arguments)
@@ -390,6 +404,45 @@ fn another_servers_api_is_read_and_its_changes_are_followed() {
     server.serve(widgets, true);
     console.sees_soon("● live");
     console.sees("widgets(shop)[1]");
+    console.keys(":q\r");
+    assert!(console.ends(), "the terminal is not as it was");
+}
+
+#[test]
+fn a_network_that_is_cut_is_noticed_and_what_happened_meanwhile_is_seen() {
+    use simulated::Simulated;
+    if !can_run_containers() {
+        return;
+    }
+    let scratch = tempfile::tempdir().expect("a directory");
+    let (kubeconfig, credentials) = (scratch.path().join("config"), scratch.path().join("credentials"));
+    std::fs::write(&credentials, Simulated::credentials("first")).expect("a file");
+    let cable = cable::Cable::lay();
+    let server = Simulated::start_at(&cable.address, "first");
+    server.kubeconfig(&kubeconfig, &credentials, "shop");
+    let pod = |name: &str| {
+        serde_json::json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "shop"},
+            "spec": {"containers": [{"name": "main", "image": "web:1"}]}, "status": {"phase": "Running"}})
+    };
+    server.put("pods", pod("web-1"));
+    let mut console = Console::start_through(&cable.enter(), &kubeconfig, scratch.path(), (160, 40), &[]);
+    console.sees("pods(shop)[1]");
+    console.sees("● live");
+    for (round, seconds) in [1, 4, 15].into_iter().enumerate() {
+        cable.cut();
+        let cut = Instant::now();
+        server.put("pods", pod(&format!("late-{round}")));
+        if seconds > 3 {
+            console.sees("cannot reach the server");
+            // What is known stays, and keys are answered.
+            console.keys(":pods\r");
+            console.sees(&format!("pods(shop)[{}]", round + 1));
+        }
+        pause(Duration::from_secs(seconds).saturating_sub(cut.elapsed()));
+        cable.mend();
+        console.sees_soon(&format!("pods(shop)[{}]", round + 2));
+        console.sees_soon("● live");
+    }
     console.keys(":q\r");
     assert!(console.ends(), "the terminal is not as it was");
 }

@@ -231,6 +231,7 @@ impl App {
             Event::Version(version) => self.world.cluster.version = version,
             Event::Rights(namespace, Ok(rights)) => {
                 self.world.rights.insert(namespace, rights);
+                self.with_view(effects, |view, cx| view.settle(cx));
             }
             Event::Rights(..) => {}
             Event::Forward(id, news) => self.world.forwards.apply(id, news),

@@ -9,6 +9,7 @@ pub mod forwards;
 pub mod list;
 pub mod logs;
 pub mod perform;
+pub mod policy;
 pub mod process;
 pub mod pulse;
 pub mod streams;
@@ -99,6 +100,18 @@ const WORDS: &[Word] = &[
     Word {
         names: &["port-forwards", "portforward", "pf"],
         open: |_, _, _| Ok(Box::new(forwards::Forwards::default())),
+    },
+    Word {
+        names: &["can"],
+        open: policy::can,
+    },
+    Word {
+        names: &["users", "user", "usr"],
+        open: |_, _, cx| policy::bound(false, cx),
+    },
+    Word {
+        names: &["groups", "group", "grp"],
+        open: |_, _, cx| policy::bound(true, cx),
     },
     Word {
         names: &["notices", "messages"],

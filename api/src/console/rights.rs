@@ -11,6 +11,9 @@ use crate::resource::Resource;
 pub struct Rights {
     /// The rules.
     pub rules: Vec<Rule>,
+    /// Those of paths that are no resources.
+    #[serde(default)]
+    pub paths: Vec<Rule>,
     /// Whether the server could not name all of them.
     pub incomplete: bool,
 }
@@ -27,6 +30,9 @@ pub struct Rule {
     pub resources: Vec<String>,
     /// Names; empty for all.
     pub resource_names: Vec<String>,
+    /// Paths of the server that are no resources.
+    #[serde(rename = "nonResourceURLs")]
+    pub non_resource_urls: Vec<String>,
 }
 
 impl Rights {
@@ -47,9 +53,13 @@ impl Rights {
 
     /// Reads the status of a SelfSubjectRulesReview.
     pub fn read(review: &Value) -> Self {
-        let rules = review.pointer("/status/resourceRules").cloned().unwrap_or_default();
+        let rules = |path: &str| {
+            let rules = review.pointer(path).cloned().unwrap_or_default();
+            serde_json::from_value(rules).unwrap_or_default()
+        };
         Self {
-            rules: serde_json::from_value(rules).unwrap_or_default(),
+            rules: rules("/status/resourceRules"),
+            paths: rules("/status/nonResourceRules"),
             incomplete: review.pointer("/status/incomplete").is_some_and(|v| v == true),
         }
     }

@@ -58,6 +58,11 @@ const KINDS: [Kind; 3] = [
 
 impl Simulated {
     pub fn start(token: &str) -> Self {
+        Self::start_at("127.0.0.1", token)
+    }
+
+    /// On an address of this machine.
+    pub fn start_at(address: &str, token: &str) -> Self {
         let world = Arc::new(World {
             facts: Mutex::new(Facts {
                 token: token.to_owned(),
@@ -73,7 +78,7 @@ impl Simulated {
             .build()
             .expect("a runtime");
         let listener = runtime
-            .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+            .block_on(tokio::net::TcpListener::bind((address, 0)))
             .expect("a port");
         let address = format!("http://{}", listener.local_addr().expect("an address"));
         let router = Router::new().fallback(answer).with_state(world.clone());

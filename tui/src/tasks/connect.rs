@@ -10,7 +10,7 @@ use kube::Client;
 use kube::core::params::{ListParams, WatchParams};
 use kube::core::{ObjectList, PartialObjectMeta, Request, WatchEvent};
 use mizzen_api::client::rest::Rest;
-use mizzen_api::client::{discovery, kubeconfig};
+use mizzen_api::client::{connection, discovery, kubeconfig};
 use mizzen_api::resource;
 use tokio::sync::{mpsc, watch};
 
@@ -19,6 +19,8 @@ use crate::event::{Cluster, ContextInfo, Event, Notice, Tone};
 
 /// Name under which the console writes.
 const AGENT: &str = concat!("mizzen-tui/", env!("CARGO_PKG_VERSION"));
+/// Longest that one attempt to connect may take: the next one may be lucky.
+const ATTEMPT: Duration = Duration::from_millis(1500);
 /// After a change of definitions: they come in groups.
 const SETTLE: Duration = Duration::from_millis(200);
 /// Before discovery is tried again.
@@ -145,10 +147,11 @@ async fn open(options: Options, context: Option<String>) -> anyhow::Result<(Clie
     } else {
         cluster.context = "in-cluster".to_owned();
     }
-    let config = kubeconfig::config(file, context).await?;
+    let mut config = kubeconfig::config(file, context).await?;
+    config.connect_timeout = Some(ATTEMPT);
     cluster.server = config.cluster_url.to_string();
     cluster.namespace.clone_from(&config.default_namespace);
-    Ok((Client::try_from(config)?, cluster))
+    Ok((connection::client(config)?, cluster))
 }
 
 /// Returns when a definition has come, changed or gone, or when that cannot be known for a while.

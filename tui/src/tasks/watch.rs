@@ -27,7 +27,7 @@ const TOGETHER: usize = 256;
 /// First and longest pause between attempts.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 /// Longest pause where what is wrong may be over any moment.
-const SHORT: Duration = Duration::from_secs(1);
+const SHORT: Duration = Duration::from_millis(500);
 
 /// Watches until it is dropped.
 pub async fn run(
@@ -317,7 +317,9 @@ fn trouble(error: &kube::Error) -> Trouble {
     Trouble {
         message: match error {
             kube::Error::Api(status) => status.message.clone(),
-            kube::Error::HyperError(_) | kube::Error::Service(_) => format!("cannot reach the server: {}", root(error)),
+            kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => {
+                format!("cannot reach the server: {}", root(error))
+            }
             other => other.to_string(),
         },
         code,

@@ -1,5 +1,5 @@
 //! Lists that are no kinds of the server: help, aliases, contexts, notices. Rows of text with a heading;
-//! Enter goes where the row leads.
+//! Enter goes where the row leads. Other views draw what they compute as such a list.
 
 use std::cell::Cell;
 
@@ -36,15 +36,15 @@ pub struct List {
 
 /// A row.
 #[derive(Debug, Default, Serialize)]
-struct Entry {
-    cells: Vec<String>,
+pub(super) struct Entry {
+    pub(super) cells: Vec<String>,
     /// Command line behind it; empty for none.
-    leads: String,
-    tone: Option<Tone>,
+    pub(super) leads: String,
+    pub(super) tone: Option<Tone>,
 }
 
 impl List {
-    fn new(name: &'static str, headings: &[&'static str], rows: Vec<Entry>) -> Box<Self> {
+    pub(super) fn new(name: &'static str, headings: &[&'static str], rows: Vec<Entry>) -> Box<Self> {
         Box::new(Self {
             name,
             contexts: &["table"],
@@ -56,6 +56,27 @@ impl List {
             offset: Cell::new(0),
             height: Cell::new(20),
         })
+    }
+
+    /// Other rows; what is filtered and where the cursor is stays.
+    pub(super) fn set(&mut self, rows: Vec<Entry>) {
+        self.rows = rows;
+        self.filter_rows();
+    }
+
+    fn filter_rows(&mut self) {
+        let wanted = self.filter.to_lowercase();
+        let keeps = |entry: &Entry| entry.cells.iter().any(|cell| cell.to_lowercase().contains(&wanted));
+        self.shown = (0..self.rows.len()).filter(|at| keeps(&self.rows[*at])).collect();
+        self.at = self.at.min(self.shown.len().saturating_sub(1));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.shown.len()
     }
 
     fn step(&mut self, by: isize) {
@@ -246,10 +267,7 @@ impl View for List {
 
     fn set_filter(&mut self, text: &str, _cx: &Cx<'_>) -> Result<(), String> {
         text.clone_into(&mut self.filter);
-        let wanted = text.to_lowercase();
-        let keeps = |entry: &Entry| entry.cells.iter().any(|cell| cell.to_lowercase().contains(&wanted));
-        self.shown = (0..self.rows.len()).filter(|at| keeps(&self.rows[*at])).collect();
-        self.at = self.at.min(self.shown.len().saturating_sub(1));
+        self.filter_rows();
         Ok(())
     }
 

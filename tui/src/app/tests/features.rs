@@ -83,14 +83,14 @@ fn what_is_forbidden_is_struck_out_with_the_missing_verb() {
         verbs: verbs.iter().map(ToString::to_string).collect(),
         api_groups: vec![String::new()],
         resources: resources.iter().map(ToString::to_string).collect(),
-        resource_names: Vec::new(),
+        ..Rule::default()
     };
     let rights = Rights {
         rules: vec![
             rule(&["get", "list", "watch"], &["pods", "pods/log"]),
             rule(&["create"], &["pods/attach"]),
         ],
-        incomplete: false,
+        ..Rights::default()
     };
     console.event(Event::Rights("default".to_owned(), Ok(rights)));
     console.sees("kill (no delete pods)");
@@ -227,4 +227,82 @@ fn a_directory_is_walked_and_a_file_applied() {
     ];
     reply(&mut console, Reply::Each(answers));
     console.sees("namespace/b: no");
+}
+
+#[test]
+fn what_one_may_do_is_a_table() {
+    let mut console = with_pods();
+    console.keys(":");
+    console.line("can");
+    console.sees("asking the server");
+    let asked = |effect: &Effect| matches!(effect, Effect::Rights(namespace) if namespace == "default");
+    assert!(
+        console.effects.iter().filter(|effect| asked(effect)).count() > 1,
+        "asked anew"
+    );
+    let review = json!({"status": {"incomplete": false,
+        "resourceRules": [
+            {"verbs": ["get", "list", "watch"], "apiGroups": [""], "resources": ["pods", "pods/log"]},
+            {"verbs": ["*"], "apiGroups": ["apps"], "resources": ["deployments"], "resourceNames": ["web"]},
+        ],
+        "nonResourceRules": [{"verbs": ["get"], "nonResourceURLs": ["/version"]}]}});
+    console.event(Event::Rights("default".to_owned(), Ok(Rights::read(&review))));
+    insta::assert_snapshot!(console.body(), @"
+    mizzen  context demo  cluster demo-cluster  user admin                                        ● live
+    namespace default  1 default                                                              read-write
+    ┌──────────────────────────────── can(default)[4] what you may do ─────────────────────────────────┐
+    │RESOURCE     GROUP  NAMES  GET  LIST  WATCH  CREATE  PATCH  UPDATE  DELETE  DEL-ALL  OTHERS       │
+    │/version                   ✓    ·     ·      ·       ·      ·       ·       ·                     │
+    │deployments  apps   web    ✓    ✓     ✓      ✓       ✓      ✓       ✓       ✓        *            │
+    │pods                       ✓    ✓     ✓      ·       ·      ·       ·       ·                     │
+    │pods/log                   ✓    ✓     ✓      ·       ·      ·       ·       ·                     │
+    │                                                                                                  │
+    │                                                                                                  │
+    │                                                                                                  │
+    │                                                                                                  │
+    │                                                                                                  │
+    │                                                                                                  │
+    │                                                                                                  │
+    │                                                                                                  │
+    │                                                                                                  │
+    └──────────────────────────────────────────────────────────────────────────────────────────────────┘
+     can
+    ");
+    console.keys("/ d e p enter");
+    console.sees("can(default)[1]");
+}
+
+#[test]
+fn enter_on_roles_and_bindings_shows_rules() {
+    let mut console = with_pods();
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+        "metadata": {"name": "reader", "namespace": "default"},
+        "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "proxy"]}]});
+    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "metadata": {"name": "readers", "namespace": "default"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "reader"},
+        "subjects": [{"kind": "ServiceAccount", "name": "jane"}, {"kind": "User", "name": "joe"}]});
+    console.keys(":");
+    console.line("rolebindings");
+    console.list("rolebindings", vec![binding.clone()]);
+    console.keys("enter");
+    console.list("roles", vec![role.clone()]);
+    console.sees("rules[1] reader of readers for s:default:jane u:joe");
+    insta::assert_snapshot!(console.screen().lines().nth(4).unwrap_or_default(), @"│pods                    ✓    ·     ·      ·       ·      ·       ·       ·        proxy           │");
+    // What somebody may do comes from all that binds it.
+    console.keys(":");
+    console.line("users");
+    console.list("rolebindings", vec![binding]);
+    console.list("clusterrolebindings", Vec::new());
+    console.sees("joe   reader");
+    console.keys("enter");
+    console.list("roles", vec![role]);
+    console.list("clusterroles", Vec::new());
+    console.sees("can[1] u:joe");
+    console.sees("proxy   default/");
+    console.keys("esc");
+    console.sees("users[1]");
+    console.keys(":");
+    console.line("can joe:");
+    console.sees("is nobody: say u:USER");
 }

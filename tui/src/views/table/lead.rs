@@ -12,7 +12,10 @@ use crate::data::Row;
 use crate::view::{Cx, Do};
 use crate::views;
 use crate::views::containers::Containers;
+use crate::views::policy;
 use crate::views::text::{Text, What as Shown};
+
+const RBAC: &str = "rbac.authorization.k8s.io";
 
 type Lead = fn(&Row, &Arc<Resource>, &Cx<'_>) -> Vec<Do>;
 
@@ -47,6 +50,17 @@ const LEADS: &[(&str, &str, Lead)] = &[
             let _ = table.filter_with(&format!("name:^{}-", row.row.name));
             table.of(format!("cronjob {}", row.row.name))
         })
+    }),
+    (RBAC, "roles", |row, resource, _| policy::role(row, resource)),
+    (RBAC, "clusterroles", |row, resource, _| policy::role(row, resource)),
+    (RBAC, "rolebindings", |row, _, cx| policy::bound_role(row, cx)),
+    (RBAC, "clusterrolebindings", |row, _, cx| policy::bound_role(row, cx)),
+    ("", "serviceaccounts", |row, _, cx| {
+        let (namespace, name) = row.key();
+        match policy::can(&format!("s:{namespace}:{name}"), &[], cx) {
+            Ok(view) => vec![Do::Open(view)],
+            Err(error) => Do::why(error),
+        }
     }),
     ("apiextensions.k8s.io", "customresourcedefinitions", |row, _, cx| {
         let namespaces: Vec<String> = cx.namespaces.iter().take(1).cloned().collect();
