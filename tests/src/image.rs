@@ -32,7 +32,7 @@ pub fn busybox() -> Vec<u8> {
     entry(&mut layer, "bin/busybox", 0o755, &busybox);
     for applet in [
         "sh", "cat", "sleep", "echo", "ls", "id", "touch", "env", "stat", "hostname", "kill", "wget", "httpd", "true",
-        "false", "tar", "stty", "head", "seq", "mkdir", "rm", "cp", "ps", "date", "nc", "tty", "readlink",
+        "false", "tar", "stty", "head", "seq", "mkdir", "rm", "cp", "ps", "date", "nc", "tty", "readlink", "timeout",
     ] {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(tar::EntryType::Symlink);

@@ -1,11 +1,13 @@
-//! Several nodes: joining, what is refused, renewal of certificates, and what runs where.
+//! Several nodes: joining, what is refused, renewal of certificates, what runs where, and what becomes of a node that is
+//! cut off.
 
 use std::collections::BTreeSet;
 use std::process::Command;
+use std::time::Duration;
 
 use mizzen_tests::image::IMAGE;
-use mizzen_tests::nodes::{Bed, SERVER};
-use mizzen_tests::{Cluster, can_run_containers, condition, fail, succeed, tail};
+use mizzen_tests::nodes::{Bed, LOSS, SERVER};
+use mizzen_tests::{Cluster, can_run_containers, condition, fail, pause, succeed, tail};
 use serde_json::Value;
 
 /// The words for which somebody looks.
@@ -171,4 +173,65 @@ fn pods_run_and_are_reached_on_every_node() {
     bed.cluster.run(&["delete", "node", "two"]);
     bed.cluster
         .wait("its Pod to go", |c| nodes(c, "app=all") == on(&[SERVER, "one"]));
+}
+
+#[test]
+fn a_node_that_is_cut_off_is_replaced_and_comes_back() {
+    if !can_run_containers() {
+        return;
+    }
+    let bed = Bed::start(&[], &["one"]);
+    let untainted = |c: &Cluster| c.get("node one").is_ok_and(|node| node["spec"]["taints"].is_null());
+    bed.cluster.wait("node one to take Pods", untainted);
+    let pod = |app: &str| {
+        format!(
+            "selector: {{matchLabels: {{app: {app}}}}}\n  template:\n    metadata: {{labels: {{app: {app}}}}}\n    \
+             spec:\n      terminationGracePeriodSeconds: 1\n      \
+             tolerations: [{{key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 3}}]\n      \
+             affinity: {{nodeAffinity: {{preferredDuringSchedulingIgnoredDuringExecution: [{{weight: 100, preference: \
+             {{matchExpressions: [{{key: kubernetes.io/hostname, operator: In, values: [one]}}]}}}}]}}}}\n      \
+             containers: [{{name: c, image: '{IMAGE}', command: [sleep, '1000000']}}]\n"
+        )
+    };
+    bed.cluster.apply(&format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\nspec:\n  {}---\n\
+         apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {{name: db}}\nspec:\n  serviceName: db\n  {}",
+        pod("web"),
+        pod("db")
+    ));
+    let only = |node: &str| BTreeSet::from([node.to_owned()]);
+    bed.cluster.wait("both on the agent", |c| {
+        nodes(c, "app=web") == only("one") && nodes(c, "app=db") == only("one")
+    });
+    let db = placed(&bed.cluster, "app=db");
+
+    bed.cut("one");
+    bed.cluster.wait_at_most(LOSS, "node to be unreachable", |c| {
+        let node = c.get("node one").unwrap_or_default();
+        !condition(&node, "Ready") && node["spec"]["taints"].to_string().contains("unreachable")
+    });
+    bed.cluster.wait_at_most(LOSS, "Deployment's Pod elsewhere", |c| {
+        nodes(c, "app=web").contains(SERVER)
+    });
+    bed.cluster.wait("StatefulSet's Pod to be told to go", |c| {
+        let pod = c.get("pod db-0").unwrap_or_default();
+        !pod["metadata"]["deletionTimestamp"].is_null()
+    });
+    // It may still run there, so there is no other.
+    pause(Duration::from_secs(3));
+    let still = bed.cluster.get("pod db-0").expect("the Pod");
+    assert_eq!(still["metadata"]["uid"], *db[0].1);
+    assert_eq!(still["spec"]["nodeName"], "one");
+
+    bed.heal("one");
+    bed.cluster.wait_at_most(LOSS, "node to be back", |c| {
+        let node = c.get("node one").unwrap_or_default();
+        condition(&node, "Ready") && node["spec"]["taints"].is_null()
+    });
+    bed.cluster.wait("StatefulSet's Pod to be replaced", |c| {
+        let now = placed(c, "app=db");
+        now.len() == 1 && now[0].1 != db[0].1
+    });
+    bed.cluster
+        .wait("one Pod of the Deployment", |c| placed(c, "app=web").len() == 1);
 }
