@@ -45,7 +45,8 @@ impl Tls {
                     cert_file: self.datastore_certfile.clone(),
                     key_file: self.datastore_keyfile.clone(),
                 };
-                let store = Arc::new(EtcdStore::open(&options).await?);
+                let store = EtcdStore::open(&options).await;
+                let store = Arc::new(store.with_context(|| format!("the datastore {} refuses us", shown(endpoint)))?);
                 Ok(Datastore { store, shared: true })
             }
             "" | "sqlite" => {

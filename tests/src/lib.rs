@@ -5,6 +5,7 @@
 //! of the server's log is printed.
 
 pub mod browser;
+pub mod etcd;
 pub mod image;
 pub mod nodes;
 pub mod terminal;

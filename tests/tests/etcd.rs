@@ -5,9 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -15,6 +14,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use mizzen_tests::etcd::{Process, etcd, free_port};
 use mizzen_tests::{can_run_containers, program, succeed, tail};
 use serde_json::{Value, json};
 
@@ -27,80 +27,8 @@ const ROOT_CA: &str = "kube-root-ca.crt";
 /// The value of the last write, which ends the watchers.
 const END: &str = "end";
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
-}
-
 async fn pause(time: Duration) {
     tokio::time::sleep(time).await;
-}
-
-/// A process that is killed and started again.
-struct Process {
-    name: String,
-    command: Box<dyn Fn() -> Command + Send>,
-    child: Option<Child>,
-}
-
-impl Process {
-    fn start(name: String, command: impl Fn() -> Command + Send + 'static) -> Self {
-        let mut process = Self {
-            name,
-            command: Box::new(command),
-            child: None,
-        };
-        process.revive();
-        process
-    }
-
-    fn revive(&mut self) {
-        self.child = Some((self.command)().spawn().expect("it starts"));
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().expect("it can be killed");
-            child.wait().expect("it ends");
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-/// Members of etcd, and the endpoint that names them all.
-fn etcd(directory: &Path, size: usize) -> (Vec<Process>, String) {
-    let url = |port| format!("http://127.0.0.1:{port}");
-    let ports: Vec<_> = (0..size).map(|_| (url(free_port()), url(free_port()))).collect();
-    let cluster: Vec<_> = ports
-        .iter()
-        .enumerate()
-        .map(|(n, (_, peer))| format!("m{n}={peer}"))
-        .collect();
-    let cluster = cluster.join(",");
-    let members = ports.iter().enumerate().map(|(n, (client, peer))| {
-        let (client, peer, cluster) = (client.clone(), peer.clone(), cluster.clone());
-        let data = directory.join(format!("etcd-{n}"));
-        Process::start(format!("member {n}"), move || {
-            let mut command = Command::new("etcd");
-            command
-                .arg(format!("--name=m{n}"))
-                .arg(format!("--data-dir={}", data.display()))
-                .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-                .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-                .args(["--initial-cluster", &cluster, "--log-level", "error"])
-                .stdout(Stdio::null())
-                .stderr(Stdio::null());
-            command
-        })
-    });
-    let members = members.collect();
-    let endpoints: Vec<_> = ports.into_iter().map(|(client, _)| client).collect();
-    (members, endpoints.join(","))
 }
 
 /// A server without an agent.
@@ -399,7 +327,7 @@ fn any_server_and_any_member_may_die() {
 async fn kill_in_a_loop() {
     let seconds = std::env::var("MIZZEN_TEST_ETCD_SECONDS").map_or(60, |text| text.parse().expect("a number"));
     let world = tempfile::tempdir().expect("a directory");
-    let (mut members, endpoint) = etcd(world.path(), 3);
+    let (mut members, endpoint) = etcd(world.path(), 3, &[]);
     let mut servers = Vec::new();
     for number in 0..3 {
         servers.push(Server::start(world.path(), &endpoint, number).await);
@@ -502,7 +430,7 @@ async fn copied_both_ways(world: &Path, mut servers: Vec<Server>, endpoint: &str
     servers.iter_mut().for_each(|server| server.process.kill());
     // Servers that were killed are forgotten after a while.
     pause(Duration::from_secs(18)).await;
-    let (_member, other) = etcd(&world.join("other"), 1);
+    let (_member, other) = etcd(&world.join("other"), 1, &[]);
     let sqlite = format!("sqlite://{}", world.join("copy/state.db").display());
     let copy = |from: &str, to: &str| {
         let arguments = ["datastore", "copy", "--from", from, "--to", to];
