@@ -269,7 +269,8 @@ impl Dispatcher {
             }
         };
         match event {
-            RuntimeEvent::Exited(id) | RuntimeEvent::OutOfMemory(id) => signal(self, id, Signal::Ended),
+            RuntimeEvent::Exited(id) => signal(self, id, Signal::Ended),
+            RuntimeEvent::OutOfMemory(id) => signal(self, id, Signal::OutOfMemory),
             RuntimeEvent::Removed(id) => signal(self, id, Signal::Removed),
             RuntimeEvent::Reconnected => {
                 self.tell_all(|| Signal::Look);

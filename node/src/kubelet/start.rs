@@ -23,6 +23,11 @@ use super::{dns, env, resources, security};
 const LEAST_GRACE: Duration = Duration::from_secs(2);
 /// A hook without a limit of its own.
 const LONG: Duration = Duration::from_secs(24 * 3600);
+/// How long the runtime may take to notice that a container ended whose process is known to be gone: the older ones
+/// wait for its output, for seconds.
+pub const ENDED: Duration = Duration::from_secs(120);
+/// The same where the process may live on.
+pub const PERHAPS_ENDED: Duration = Duration::from_secs(2);
 
 /// Why a container is not running.
 #[derive(Clone, Debug)]
@@ -368,25 +373,23 @@ impl Ending {
             tracing::warn!(%status, id, "container not stopped, will try again");
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        observe_end(shared, id).await
+        observe_end(shared, id, PERHAPS_ENDED).await
     }
 }
 
-/// Waits until the runtime itself has noticed that a container ended, which follows the event
-/// closely, and reads how. `None` when the runtime does not know the container.
-pub async fn observe_end(shared: &Shared, id: &str) -> Option<Instance> {
-    let mut pause = Duration::from_millis(2);
+/// Waits until the runtime itself has noticed that a container ended, and reads how. Mostly that follows its event
+/// closely; not where output is still on its way. `None` when the runtime does not know the container.
+pub async fn observe_end(shared: &Shared, id: &str, patience: Duration) -> Option<Instance> {
+    let (begun, mut pause) = (Instant::now(), Duration::from_millis(2));
     loop {
+        let impatient = begun.elapsed() > patience;
         match shared.runtime.instance(id).await {
-            Ok(instance) if instance.state != InstanceState::Running || pause > Duration::from_secs(1) => {
-                return Some(instance);
-            }
-            Err(status) if super::runtime::is_absent(&status) => return None,
-            Err(_) if pause > Duration::from_secs(1) => return None,
+            Ok(instance) if instance.state != InstanceState::Running || impatient => return Some(instance),
+            Err(status) if impatient || super::runtime::is_absent(&status) => return None,
             _ => {}
         }
         tokio::time::sleep(pause).await;
-        pause *= 2;
+        pause = (pause * 2).min(Duration::from_millis(500));
     }
 }
 

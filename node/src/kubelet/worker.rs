@@ -39,8 +39,10 @@ pub enum Signal {
     Pod(Arc<Pod>),
     /// The API has let go of the Pod; its last state, if it was told.
     Gone(Option<Arc<Pod>>),
-    /// This container or sandbox ended or ran out of memory.
+    /// This container or sandbox ended.
     Ended(String),
+    /// Something in this container or sandbox ran out of memory and was killed.
+    OutOfMemory(String),
     /// Somebody removed this container or sandbox.
     Removed(String),
     /// Anything may have happened.
@@ -233,7 +235,8 @@ impl Worker {
                 }
                 self.memory.gone = true;
             }
-            Signal::Ended(id) => self.see(id),
+            Signal::Ended(id) => self.see(id, start::ENDED),
+            Signal::OutOfMemory(id) => self.see(id, start::PERHAPS_ENDED),
             Signal::Removed(id) => {
                 if self.runtime.instances.iter().any(|i| i.id == id)
                     || self.runtime.sandboxes.iter().any(|s| s.id == id)
@@ -325,11 +328,11 @@ impl Worker {
     }
 
     /// Finds out how a container or sandbox is that something happened to.
-    fn see(&mut self, id: String) {
+    fn see(&mut self, id: String, patience: Duration) {
         let shared = Arc::clone(&self.shared);
         if self.runtime.instances.iter().any(|instance| instance.id == id) {
-            self.step(format!("see {id}"), async move {
-                let instance = start::observe_end(&shared, &id).await;
+            self.step(format!("see {id} {}", patience.as_secs()), async move {
+                let instance = start::observe_end(&shared, &id, patience).await;
                 Done::Ended(id, instance)
             });
         } else if self.runtime.sandboxes.iter().any(|sandbox| sandbox.id == id) {
@@ -628,7 +631,7 @@ impl Worker {
             let id = instance.id.clone();
             self.runtime.upsert(instance);
             if self.early_ends.remove(&id) {
-                self.see(id);
+                self.see(id, start::ENDED);
             }
         }
     }

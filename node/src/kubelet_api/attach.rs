@@ -7,8 +7,11 @@ use http::HeaderValue;
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 use k8s_cri::v1::AttachRequest;
 use serde_json::json;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::lookup::Lookup;
 use super::remote::{Output, Streams, Wanted, failed, success};
@@ -27,6 +30,43 @@ pub(super) async fn run(lookup: Lookup, container: String, wanted: Wanted, strea
     }
 }
 
+async fn connect(
+    lookup: &Lookup,
+    request: AttachRequest,
+) -> anyhow::Result<WebSocketStream<MaybeTlsStream<TcpStream>>> {
+    let answer = lookup.attach().attach(request).await;
+    let url = answer
+        .map_err(|status| anyhow!("{}", status.message()))?
+        .into_inner()
+        .url;
+    let mut request = url.replacen("http", "ws", 1).into_client_request()?;
+    request
+        .headers_mut()
+        .insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
+    let connected = tokio_tungstenite::connect_async(request).await;
+    let (socket, _) = connected.context("the runtime's streaming server")?;
+    Ok(socket)
+}
+
+/// Carries input to a container, and then its end.
+async fn feed(mut stdin: mpsc::Receiver<Bytes>, mut inlet: WebSocketStream<MaybeTlsStream<TcpStream>>) {
+    while let Some(bytes) = stdin.recv().await {
+        // A process that reads no more may still write.
+        if inlet.send(framed(0, &bytes)).await.is_err() {
+            return;
+        }
+    }
+    if inlet.close(None).await.is_ok() {
+        // To its end: a connection that is dropped with something unread takes along what was sent over it.
+        while let Some(Ok(_)) = inlet.next().await {}
+    }
+}
+
+/// A message on a channel of the runtime's protocol.
+fn framed(channel: u8, bytes: &[u8]) -> Message {
+    Message::Binary([&[channel], bytes].concat().into())
+}
+
 async fn carry(lookup: Lookup, container_id: String, wanted: Wanted, streams: Streams) -> anyhow::Result<()> {
     let Streams {
         mut stdin,
@@ -41,37 +81,45 @@ async fn carry(lookup: Lookup, container_id: String, wanted: Wanted, streams: St
         tty,
         ..
     } = wanted;
+    // The runtime's protocol cannot say that input has ended, but closing a connection does. So input goes
+    // over one of its own where its end matters, which is not on a terminal, and where there is output to lose.
+    let apart = has_stdin && !tty && (stdout || stderr);
     let request = AttachRequest {
         container_id,
-        stdin: has_stdin,
+        // Asked for even where none comes over this connection: the runtime takes one without input for one whose
+        // input has ended, and closes the container's.
+        stdin: true,
         tty,
         stdout,
         stderr,
     };
-    let url = lookup
-        .attach()
-        .attach(request)
-        .await
-        .map_err(|status| anyhow!("{}", status.message()))?
-        .into_inner()
-        .url;
-    let mut request = url.replacen("http", "ws", 1).into_client_request()?;
-    request
-        .headers_mut()
-        .insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
-    let (socket, _) = tokio_tungstenite::connect_async(request)
-        .await
-        .context("the runtime's streaming server")?;
-    let (mut sink, mut source) = socket.split();
-    let framed = |channel: u8, bytes: &[u8]| Message::Binary([&[channel], bytes].concat().into());
-    let mut status = success();
+    // The one for output first: what the input leads to must not be missed.
+    let socket = connect(&lookup, request.clone()).await?;
     let mut has_stdin = has_stdin;
+    if apart {
+        let only_input = AttachRequest {
+            stdout: false,
+            stderr: false,
+            ..request
+        };
+        let inlet = connect(&lookup, only_input).await?;
+        let (_, nothing) = mpsc::channel(1);
+        // A task of its own: a process may not read on before what it wrote is taken.
+        tokio::spawn(feed(std::mem::replace(&mut stdin, nothing), inlet));
+        has_stdin = false;
+    }
+    let (mut sink, mut source) = socket.split();
+    let mut status = success();
     loop {
         tokio::select! {
             bytes = stdin.recv(), if has_stdin => match bytes {
                 Some(bytes) => sink.send(framed(0, &bytes)).await?,
-                // This protocol cannot say that input has ended.
-                None => has_stdin = false,
+                None => {
+                    has_stdin = false;
+                    if !tty {
+                        sink.close().await?;
+                    }
+                }
             },
             Some(size) = resize.recv() => {
                 let size = json!({ "Width": size.width, "Height": size.height });

@@ -1,7 +1,7 @@
 //! Terminals and files: `exec -it`, `attach`, `run -it`, `debug`, `cp`.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read as _, Write as _};
 use std::process::Stdio;
 
 use mizzen_tests::image::IMAGE;
@@ -70,7 +70,7 @@ fn attach(client: &Client<'_>, ns: &str) {
     let file = client.cluster.scratch().join(format!("{}-echo.json", client.name));
     let pod = serde_json::json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "echo" },
         "spec": { "restartPolicy": "Never", "containers": [{ "name": "a", "image": IMAGE, "imagePullPolicy": "IfNotPresent",
-            "stdin": true, "stdinOnce": true, "command": ["sh", "-c", "echo begun; cat; echo over"] }] } });
+            "stdin": true, "stdinOnce": true, "command": ["sh", "-c", "echo begun; cat; echo over; sleep 1"] }] } });
     fs::write(&file, pod.to_string()).expect("written");
     client.run(&format!("create -n {ns} -f {}", file.display()));
     client.run(&format!("wait pod/echo -n {ns} --for=condition=Ready --timeout=60s"));
@@ -84,10 +84,20 @@ fn attach(client: &Client<'_>, ns: &str) {
     input.write_all(b"heard\n").expect("written");
     let mut output = attached.stdout.take().expect("a pipe");
     read_until(&mut output, "heard");
-    // The runtime's streaming protocol has no way to say that input alone has ended, so it is not asked for.
-    attached.kill().expect("a process to kill");
-    attached.wait().expect("it ends");
-    client.expect(&format!("logs echo -n {ns}"), "begun\nheard\n");
+    // More than fits into any buffer on the way, and then the end of input.
+    let lines = "a line\n".repeat(50_000);
+    let sent = lines.clone();
+    let writer = std::thread::spawn(move || input.write_all(sent.as_bytes()));
+    let mut rest = String::new();
+    output.read_to_string(&mut rest).expect("text");
+    writer.join().expect("a thread").expect("written");
+    assert!(attached.wait().expect("it ends").success());
+    assert_eq!(rest.matches("a line\n").count(), 50_000);
+    assert!(rest.ends_with("a line\nover\n"), "the end of the output is missing");
+    client.run(&format!(
+        "wait pod/echo -n {ns} --for=jsonpath={{.status.phase}}=Succeeded --timeout=30s"
+    ));
+    client.expect(&format!("logs echo -n {ns} --limit-bytes=12"), "begun\nheard\n");
 
     // Without input only the output is followed.
     let mut talk = client.command_with(
