@@ -38,19 +38,19 @@ impl Args {
         let connect = std::mem::take(&mut self.connect);
         cli::run(connect, async |session| {
             let meant = pods::container(&session, &self.pod, self.container.as_deref(), "attach a container").await?;
-            attach(&session, &meant, self.tty, self.stdin, self.quiet).await
+            Ok(
+                match attach(&session, &meant, self.tty, self.stdin, self.quiet).await? {
+                    // Whoever leaves, or whose container ends, did not fail.
+                    Exit::Lost => ExitCode::SUCCESS,
+                    exit => process::conclude(exit, self.quiet),
+                },
+            )
         })
     }
 }
 
 /// Connects to the container of a Pod that has one.
-pub(crate) async fn connect(
-    session: &Session,
-    pod: &str,
-    tty: bool,
-    stdin: bool,
-    quiet: bool,
-) -> anyhow::Result<ExitCode> {
+pub(crate) async fn connect(session: &Session, pod: &str, tty: bool, stdin: bool, quiet: bool) -> anyhow::Result<Exit> {
     let meant = pods::container(session, pod, None, "attach a container").await?;
     attach(session, &meant, tty, stdin, quiet).await
 }
@@ -61,7 +61,7 @@ async fn attach(
     want_tty: bool,
     want_stdin: bool,
     quiet: bool,
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<Exit> {
     let Some(container) = container(pod, name) else {
         return fail(format!("container not found ({name})"));
     };
@@ -89,11 +89,7 @@ async fn attach(
     };
     let at = (view::namespace(pod), view::name(pod));
     let running = exec::attach(&session.client, at, &streams).await?;
-    match process::connect(running, terminal).await? {
-        // Whoever leaves, or whose container ends, did not fail.
-        Exit::Lost => Ok(ExitCode::SUCCESS),
-        exit => Ok(process::conclude(exit, quiet)),
-    }
+    process::connect(running, terminal).await
 }
 
 fn container<'a>(pod: &'a Value, name: &str) -> Option<&'a Value> {

@@ -4,12 +4,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use http::Method;
+use mizzen_api::client::exec::Exit;
 use mizzen_api::view;
 use serde_json::{Map, Value, json};
 
 use crate::attach;
 use crate::cli::error::fail;
-use crate::cli::{self, Call, Connect, Session, follow, say};
+use crate::cli::{self, Call, Connect, Session, follow, say, tell};
 use crate::create::Making;
 
 /// How long the Pod may take to run before we give up connecting to it.
@@ -142,31 +143,74 @@ impl Args {
         )
     }
 
-    /// Connects to the container as soon as it runs; shows the log of one that was faster.
+    /// Connects to the container as soon as it runs, and shows the log of one that was faster. Then, where it is not
+    /// started again, ends as it ended.
     async fn follow(&self, session: &Session) -> anyhow::Result<ExitCode> {
+        match self.phase(session, Some(PATIENCE), &["Pending"]).await? {
+            None => return fail("timed out waiting for the condition"),
+            Some(pod) if view::text(&pod, "/status/phase") == "Running" => {
+                let connected = attach::connect(session, &self.name, self.tty, self.stdin, self.quiet).await;
+                let reason = match connected {
+                    Ok(Exit::Failed(reason)) => Some(reason),
+                    Ok(_) => None,
+                    Err(error) => Some(format!("{error:#}")),
+                };
+                if let Some(reason) = reason {
+                    let (name, why) = (&self.name, "falling back to streaming logs");
+                    tell(format!("warning: couldn't attach to pod/{name}, {why}: {reason}"));
+                    self.show_log(session).await?;
+                }
+            }
+            Some(_) => self.show_log(session).await?,
+        }
+        if self.restart == "Always" {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let ended = self.phase(session, None, &["Pending", "Running"]).await?;
+        Ok(ended.map_or(ExitCode::SUCCESS, |pod| self.conclude(session, &pod)))
+    }
+
+    /// The Pod as soon as its phase is another than these.
+    async fn phase(&self, session: &Session, timeout: Option<Duration>, not: &[&str]) -> anyhow::Result<Option<Value>> {
         let pods = session.resource("pods").await?;
         let at = (&*session.namespace, &*self.name);
-        let phase = follow::until(session, &pods, at, Some(PATIENCE), |pod| {
+        follow::until(session, &pods, at, timeout, |pod| {
             let Some(pod) = pod else {
                 return fail(format!("pod {:?} is gone", self.name));
             };
-            let phase = view::text(pod, "/status/phase");
-            Ok((phase != "Pending").then(|| phase.to_owned()))
-        });
-        match phase.await?.as_deref() {
-            Some("Running") => attach::connect(session, &self.name, self.tty, self.stdin, self.quiet).await,
-            Some(phase) => {
-                use tokio::io::AsyncReadExt as _;
-                let call = Call::to(Method::GET, &pods, at.0, at.1).sub("log");
-                let mut log = String::new();
-                session.stream(call).await?.read_to_string(&mut log).await?;
-                say(log.trim_end_matches('\n'))?;
-                Ok(match phase {
-                    "Succeeded" => ExitCode::SUCCESS,
-                    _ => ExitCode::FAILURE,
-                })
+            Ok((!not.contains(&view::text(pod, "/status/phase"))).then(|| pod.clone()))
+        })
+        .await
+    }
+
+    async fn show_log(&self, session: &Session) -> anyhow::Result<()> {
+        let pods = session.resource("pods").await?;
+        let call = Call::to(Method::GET, &pods, &session.namespace, &self.name)
+            .sub("log")
+            .query("follow", "true");
+        let mut log = session.stream(call).await?;
+        tokio::io::copy(&mut log, &mut tokio::io::stdout()).await?;
+        Ok(())
+    }
+
+    /// Says how a Pod failed, and gives its container's exit code.
+    fn conclude(&self, session: &Session, pod: &Value) -> ExitCode {
+        if view::text(pod, "/status/phase") == "Succeeded" {
+            return ExitCode::SUCCESS;
+        }
+        let name = format!("{}/{}", session.namespace, self.name);
+        let ended = pod.pointer("/status/containerStatuses/0/state/terminated");
+        let code = ended.and_then(|ended| ended["exitCode"].as_u64()).unwrap_or_default();
+        match (ended, u8::try_from(code)) {
+            (Some(ended), Ok(code)) if code > 0 => {
+                let reason = view::text(ended, "/reason");
+                tell(format!("error: pod {name} terminated ({reason})"));
+                ExitCode::from(code)
             }
-            None => fail("timed out waiting for the condition"),
+            _ => {
+                tell(format!("error: pod {name} failed with unknown exit code"));
+                ExitCode::FAILURE
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Our scripted client, command by command, beside kubectl: what both can say, they say alike.
 
+use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
 use mizzen_tests::{Cluster, can_run_containers, fail, image, read_until, succeed};
@@ -102,6 +103,7 @@ fn every_command_does_its_work_in_kubectls_words() {
     let client = Client(&cluster);
     making(&client);
     reading(&client);
+    connected(&client);
     changing(&client);
     rollouts(&client);
     containers(&client);
@@ -142,6 +144,68 @@ fn making(client: &Client<'_>) {
         "wait pod/single --for=condition=Ready --timeout=60s",
         "pod/single condition met",
     );
+}
+
+/// A Pod that is connected to while it runs ends as its container does.
+fn connected(client: &Client<'_>) {
+    let script = "read line; echo got $line; read more || echo over; exit 3";
+    let image = format!("--image={}", image::IMAGE);
+    let mut command = client.0.client(
+        "mizzen",
+        &[
+            "run",
+            "asked",
+            &image,
+            "-i",
+            "--rm",
+            "--restart=Never",
+            "--command",
+            "--",
+            "sh",
+            "-c",
+            script,
+        ],
+    );
+    let mut running = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("mizzen runs");
+    let mut input = running.stdin.take().expect("a pipe");
+    input.write_all(b"a line\n").expect("written");
+    drop(input);
+    let ended = running.wait_with_output().expect("it ends");
+    let (said, errors) = (
+        String::from_utf8_lossy(&ended.stdout),
+        String::from_utf8_lossy(&ended.stderr),
+    );
+    assert_eq!(ended.status.code(), Some(3), "{said}{errors}");
+    assert!(said.starts_with("got a line\nover\n"), "{said}{errors}");
+    assert!(
+        said.contains("pod \"asked\" deleted from default namespace"),
+        "{said}{errors}"
+    );
+    assert!(
+        errors.contains("error: pod default/asked terminated (Error)"),
+        "{errors}"
+    );
+    client.fails("get pod asked", "not found");
+
+    // One that is done before anyone can connect.
+    let words = [
+        "run",
+        "brief",
+        &image,
+        "--attach",
+        "--rm",
+        "--restart=Never",
+        "--command",
+        "--",
+        "false",
+    ];
+    let ended = client.0.client("mizzen", &words).output().expect("mizzen runs");
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
 }
 
 fn reading(client: &Client<'_>) {
