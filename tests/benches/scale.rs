@@ -1,25 +1,33 @@
 //! The whole server with simulated nodes: how long many Pods of Deployments take to run and to go, how
-//! quick single-object calls are meanwhile, and what an idle node costs.
+//! quick single-object calls are meanwhile, and what an idle node costs (`load`); and what becomes of a cluster whose
+//! server is killed and started again (`restart`).
 //!
-//! `cargo bench -p mizzen-tests --bench scale` takes 1,000 nodes and 50,000 Pods; `MIZZEN_SCALE_NODES`
-//! and `MIZZEN_SCALE_PODS` choose other numbers.
+//! `cargo bench -p mizzen-tests --bench scale -- load` takes 1,000 nodes and 50,000 Pods; `MIZZEN_SCALE_NODES`
+//! and `MIZZEN_SCALE_PODS` choose other numbers. `… -- restart` takes 100 and 10,000.
 
+use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{Api, DeleteParams, ListParams, PartialObjectMeta, PostParams};
 use kube::core::Request;
 use kube::{Client, Config};
 use mizzen_tests::{Cluster, program};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
 
 const NAMESPACE: &str = "scale";
 /// How many Pods one Deployment makes.
 const REPLICAS: usize = 500;
+/// In how long a server that was killed serves again.
+const SERVING: Duration = Duration::from_secs(2);
+/// How long nobody is heard of without being missed.
+const SILENCE: Duration = Duration::from_secs(20);
 /// How long the cluster rests before its cost is read: three heartbeats.
 const REST: Duration = Duration::from_secs(30);
 
@@ -29,12 +37,29 @@ fn number(variable: &str, default: usize) -> usize {
 }
 
 fn main() {
+    let asked: Vec<_> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let is_asked = |what: &str| asked.is_empty() || asked.iter().any(|word| word == what);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.expect("a runtime").block_on(measure());
+    let runtime = runtime.expect("a runtime");
+    if is_asked("load") {
+        runtime.block_on(load());
+    }
+    if is_asked("restart") {
+        runtime.block_on(restart());
+    }
 }
 
 /// A simulation that ends with this value.
 struct Simulation(Child);
+
+impl Simulation {
+    /// Holds it, or lets it go on.
+    fn hold(&self, held: bool) {
+        let signal = if held { Signal::SIGSTOP } else { Signal::SIGCONT };
+        let id = i32::try_from(self.0.id()).expect("a process id");
+        kill(Pid::from_raw(id), signal).expect("a process");
+    }
+}
 
 impl Drop for Simulation {
     fn drop(&mut self) {
@@ -147,7 +172,32 @@ async fn available(deployments: &Api<Deployment>) -> usize {
         .sum()
 }
 
-async fn measure() {
+/// Makes the namespace that everything is in.
+async fn namespace(client: &Client) -> Api<Deployment> {
+    let namespace = json!({"metadata": {"name": NAMESPACE}});
+    let namespace: Namespace = serde_json::from_value(namespace).expect("a namespace");
+    let created = Api::all(client.clone())
+        .create(&PostParams::default(), &namespace)
+        .await;
+    created.expect("created");
+    Api::namespaced(client.clone(), NAMESPACE)
+}
+
+/// Makes Deployments of so many Pods, and waits until all of them run.
+async fn run(deployments: &Api<Deployment>, pods: usize) {
+    let mut left = pods;
+    for n in 0..pods.div_ceil(REPLICAS) {
+        let replicas = left.min(REPLICAS);
+        left -= replicas;
+        let made = deployments
+            .create(&PostParams::default(), &deployment(n, replicas))
+            .await;
+        made.expect("created");
+    }
+    until("all Pods to run", || async { available(deployments).await == pods }).await;
+}
+
+async fn load() {
     let (nodes, pods) = (number("MIZZEN_SCALE_NODES", 1000), number("MIZZEN_SCALE_PODS", 50_000));
     let cluster = Cluster::start_with(&["--disable-agent"]);
     let client = client(&cluster).await;
@@ -163,26 +213,11 @@ async fn measure() {
     let each = rss_kib(&cluster).saturating_sub(empty) as f64 / nodes as f64;
     println!("an idle node: {each:.1} KiB of memory (at most 30); all of them write {written:.0} bytes/s");
 
-    let namespace = json!({"metadata": {"name": NAMESPACE}});
-    let namespace: Namespace = serde_json::from_value(namespace).expect("a namespace");
-    Api::all(client.clone())
-        .create(&PostParams::default(), &namespace)
-        .await
-        .expect("created");
+    let deployments = namespace(&client).await;
     let stop = Arc::new(AtomicBool::new(false));
     let probing = tokio::spawn(probe(client.clone(), stop.clone()));
-    let deployments = Api::<Deployment>::namespaced(client.clone(), NAMESPACE);
     let began = Instant::now();
-    let mut left = pods;
-    for n in 0..pods.div_ceil(REPLICAS) {
-        let replicas = left.min(REPLICAS);
-        left -= replicas;
-        let made = deployments
-            .create(&PostParams::default(), &deployment(n, replicas))
-            .await;
-        made.expect("created");
-    }
-    until("all Pods to run", || async { available(&deployments).await == pods }).await;
+    run(&deployments, pods).await;
     let running = began.elapsed();
     let rss = rss_kib(&cluster) / 1024;
     println!("{pods} Pods run after {running:.1?} (at most 60 s); the server takes {rss} MiB (at most 1228)");
@@ -202,4 +237,79 @@ async fn measure() {
         times.len(),
         p99(times)
     );
+}
+
+/// The revision that the store is at.
+async fn revision(client: &Client) -> Option<u64> {
+    let request = Request::new("/api/v1/namespaces");
+    let request = request.list(&ListParams::default().limit(1)).expect("a request");
+    let list: kube::core::ObjectList<PartialObjectMeta> = client.request(request).await.ok()?;
+    list.metadata.resource_version?.parse().ok()
+}
+
+/// Every Pod's id and revision.
+async fn pods_of(client: &Client) -> BTreeMap<String, (Option<String>, Option<String>)> {
+    let pods = Api::<Pod>::namespaced(client.clone(), NAMESPACE);
+    let list = pods.list_metadata(&ListParams::default()).await.expect("Pods");
+    let facts = list.items.into_iter().map(|pod| {
+        let meta = pod.metadata;
+        (meta.name.unwrap_or_default(), (meta.uid, meta.resource_version))
+    });
+    facts.collect()
+}
+
+/// Waits until nothing was written for three seconds; the revision then.
+async fn settled(client: &Client) -> u64 {
+    let (mut last, mut since) = (revision(client).await, Instant::now());
+    while since.elapsed() < Duration::from_secs(3) {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let now = revision(client).await;
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+    }
+    last.expect("a revision")
+}
+
+async fn restart() {
+    let (nodes, pods) = (number("MIZZEN_SCALE_NODES", 100), number("MIZZEN_SCALE_PODS", 10_000));
+    let mut cluster = Cluster::start_with(&["--disable-agent"]);
+    let client = client(&cluster).await;
+    let simulation = simulate(&cluster, nodes);
+    until("all nodes", || async { count(&client, "/api/v1/nodes").await == nodes }).await;
+    let deployments = namespace(&client).await;
+    run(&deployments, pods).await;
+
+    // Without heartbeats whatever is written is written by the server itself.
+    simulation.hold(true);
+    let before = settled(&client).await;
+    let was = pods_of(&client).await;
+    assert_eq!(was.len(), pods);
+    cluster.kill();
+    let began = Instant::now();
+    let launching = tokio::task::spawn_blocking(move || {
+        cluster.launch();
+        cluster
+    });
+    let serving = loop {
+        if revision(&client).await.is_some() {
+            break began.elapsed();
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    let cluster = launching.await.expect("it starts");
+    println!("{pods} Pods on record: serving {serving:.2?} after the start (at most {SERVING:?})");
+    tokio::time::sleep(SILENCE).await;
+    let written = revision(&client).await.expect("a revision") - before;
+    println!("written by itself in {SILENCE:?}: {written} (at most 0)");
+    simulation.hold(false);
+    tokio::time::sleep(REST).await;
+    let is = pods_of(&client).await;
+    let disturbed = was.iter().filter(|(name, facts)| is.get(*name) != Some(facts)).count();
+    println!(
+        "Pods that are gone or changed {:?} later: {disturbed} (at most 0)",
+        REST
+    );
+    drop(cluster);
+    assert_eq!((written, disturbed, is.len()), (0, 0, pods));
 }
