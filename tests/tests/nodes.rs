@@ -8,6 +8,8 @@ use std::time::Duration;
 use mizzen_tests::image::IMAGE;
 use mizzen_tests::nodes::{Bed, LOSS, SERVER};
 use mizzen_tests::{Cluster, can_run_containers, condition, fail, pause, succeed, tail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 /// The words for which somebody looks.
@@ -140,12 +142,91 @@ fn certificates_are_renewed_while_a_node_runs() {
     assert!(condition(&bed.cluster.get("node one").expect("a node"), "Ready"));
 }
 
+/// The Pods of a StatefulSet on agents have their names, places and data again after they were deleted.
+fn names_and_data_stay(cluster: &Cluster) {
+    cluster.apply(&format!(
+        "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {{name: db}}\nspec:\n  serviceName: db\n  replicas: 2\n  \
+         podManagementPolicy: Parallel\n  selector: {{matchLabels: {{app: db}}}}\n  template:\n    \
+         metadata: {{labels: {{app: db}}}}\n    spec:\n      terminationGracePeriodSeconds: 0\n      \
+         affinity: {{nodeAffinity: {{requiredDuringSchedulingIgnoredDuringExecution: {{nodeSelectorTerms: \
+         [{{matchExpressions: [{{key: kubernetes.io/hostname, operator: NotIn, values: [{SERVER}]}}]}}]}}}}}}\n      \
+         containers: [{{name: c, image: '{IMAGE}', command: [sleep, '1000000'], \
+         volumeMounts: [{{name: data, mountPath: /data}}]}}]\n  \
+         volumeClaimTemplates:\n  - metadata: {{name: data}}\n    \
+         spec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Mi}}}}}}\n"
+    ));
+    cluster.run(&["rollout", "status", "statefulset/db", "--timeout=60s"]);
+    let where_are = |c: &Cluster| {
+        ["db-0", "db-1"].map(|name| {
+            let pod = c.get(&format!("pod {name}")).unwrap_or_default();
+            let ready = condition(&pod, "Ready") && pod["metadata"]["deletionTimestamp"].is_null();
+            (pod["spec"]["nodeName"].clone(), pod["metadata"]["uid"].clone(), ready)
+        })
+    };
+    let before = where_are(cluster);
+    for name in ["db-0", "db-1"] {
+        let write = format!("echo {name} > /data/name");
+        cluster.run(&["exec", name, "--", "sh", "-c", &write]);
+    }
+    cluster.run(&["delete", "pod", "-l", "app=db"]);
+    cluster.wait("Pods to be back", |c| {
+        let now = where_are(c);
+        now.iter()
+            .zip(&before)
+            .all(|(now, old)| now.2 && now.1 != old.1 && now.0 == old.0)
+    });
+    for name in ["db-0", "db-1"] {
+        assert_eq!(cluster.run(&["exec", name, "--", "cat", "/data/name"]).trim(), name);
+    }
+    cluster.run(&["delete", "statefulset/db"]);
+}
+
+/// A Job completes although the container that does its work is killed.
+fn a_job_survives(cluster: &Cluster) {
+    let time = format!("3141{}", cluster.port());
+    cluster.apply(&format!(
+        "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: work}}\nspec:\n  template:\n    spec:\n      \
+         nodeName: one\n      restartPolicy: OnFailure\n      volumes: [{{name: v, emptyDir: {{}}}}]\n      \
+         containers: [{{name: c, image: '{IMAGE}', volumeMounts: [{{name: v, mountPath: /v}}], \
+         command: [sh, -c, '[ -e /v/begun ] && exit 0; touch /v/begun; exec sleep {time}']}}]\n"
+    ));
+    let command = format!("sleep\0{time}\0");
+    let processes = || {
+        let all = std::fs::read_dir("/proc").expect("processes").flatten();
+        all.filter(|entry| std::fs::read(entry.path().join("cmdline")).is_ok_and(|line| line == command.as_bytes()))
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .collect::<Vec<i32>>()
+    };
+    cluster.wait("work to begin", |_| !processes().is_empty());
+    for process in processes() {
+        kill(Pid::from_raw(process), Signal::SIGKILL).expect("killed");
+    }
+    cluster.run(&["wait", "--for=condition=Complete", "job/work", "--timeout=60s"]);
+    let pods = cluster.get("pods -l job-name=work").expect("Pods");
+    let status = &pods["items"][0]["status"]["containerStatuses"][0];
+    assert_eq!(status["restartCount"], 1, "{status}");
+}
+
+/// Policies are not enforced on any node, where the server was told so.
+fn policies_are_somebody_elses(cluster: &Cluster, from: &str) {
+    cluster.apply(
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: open}\nspec:\n  nodeName: one\n  terminationGracePeriodSeconds: 0\n  \
+         containers: [{name: c, image: 'mizzen.local/hello:v1', readinessProbe: {httpGet: {path: /readyz, port: 8080}}}]\n---\n\
+         apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: closed}\nspec: {podSelector: {}}\n",
+    );
+    cluster.run(&["wait", "--for=condition=Ready", "pod/open", "--timeout=60s"]);
+    let pod = cluster.get("pod open").expect("the Pod");
+    let url = format!("http://{}:8080/", pod["status"]["podIP"].as_str().expect("an address"));
+    let fetch = format!("for i in 1 2 3; do timeout 3 wget -q -O - {url} || exit 1; sleep 1; done");
+    cluster.run(&["exec", from, "--", "sh", "-c", &fetch]);
+}
+
 #[test]
 fn pods_run_and_are_reached_on_every_node() {
     if !can_run_containers() {
         return;
     }
-    let mut bed = Bed::start(&[], &["one"]);
+    let mut bed = Bed::start(&["--disable-network-policy"], &["one"]);
     bed.cluster.apply(&format!(
         "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {{name: all}}\nspec:\n  selector: {{matchLabels: {{app: all}}}}\n  \
          template:\n    metadata: {{labels: {{app: all}}}}\n    spec:\n      terminationGracePeriodSeconds: 0\n      \
@@ -161,13 +242,20 @@ fn pods_run_and_are_reached_on_every_node() {
     });
 
     let pods = bed.cluster.get("pods -l app=all").expect("Pods");
+    let mut from = String::new();
     for pod in pods["items"].as_array().expect("a list") {
         let (name, node) = (&pod["metadata"]["name"], &pod["spec"]["nodeName"]);
         let (name, node) = (name.as_str().expect("a name"), node.as_str().expect("a node"));
         assert_eq!(bed.cluster.run(&["logs", name]), format!("on {node}\n"));
         let exec = ["exec", name, "--", "sh", "-c", "echo $NODE"];
         assert_eq!(bed.cluster.run(&exec).trim(), node);
+        if node != "one" {
+            from = name.to_owned();
+        }
     }
+    policies_are_somebody_elses(&bed.cluster, &from);
+    names_and_data_stay(&bed.cluster);
+    a_job_survives(&bed.cluster);
 
     bed.stop("two");
     bed.cluster.run(&["delete", "node", "two"]);
