@@ -163,7 +163,7 @@ impl Agent {
         let socket = settings.socket();
         let network = config.network();
         let pod_network = PodNetwork::new(network.clone(), client.clone());
-        let network_ready = pod_network.ready();
+        let (network_ready, doubts) = (pod_network.ready(), pod_network.doubts());
         let services = Services::default();
         let carried = config.proxy.then(|| services.clone());
         let mut components = JoinSet::new();
@@ -201,6 +201,7 @@ impl Agent {
         components.spawn(
             Kubelet::new(config, client, &socket, services)
                 .on_network(network_ready)
+                .answering(doubts)
                 .run(stop.child_token()),
         );
         let mut outcome = Ok(());

@@ -45,7 +45,7 @@ use k8s_openapi::api::core::v1::Pod;
 use mizzen_api::client::feed::{self, News, Selector};
 use mizzen_api::client::pods::PODS;
 use mizzen_api::client::rest::Rest;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -69,6 +69,7 @@ pub struct Kubelet {
     runtime: Runtime,
     services: Services,
     network: Option<watch::Receiver<bool>>,
+    doubts: Arc<Notify>,
 }
 
 impl Kubelet {
@@ -82,7 +83,15 @@ impl Kubelet {
             runtime: Runtime::connect(socket),
             services,
             network: None,
+            doubts: Arc::default(),
         }
+    }
+
+    /// Says anew how the node is when `doubts` tell that others do not know.
+    #[must_use]
+    pub fn answering(mut self, doubts: Arc<Notify>) -> Self {
+        self.doubts = doubts;
+        self
     }
 
     /// Looks at the node's health at once when the Pod network is ready.
@@ -135,7 +144,7 @@ impl Kubelet {
         ));
         let heartbeat = node::Heartbeat::new(self.config.clone(), Arc::clone(&shared), machine);
         let (to_node, node_news) = mpsc::channel(EVENT_QUEUE);
-        tasks.spawn(heartbeat.run(node_news, stop.child_token()));
+        tasks.spawn(heartbeat.run(node_news, self.doubts, stop.child_token()));
         if let Some(mut ready) = self.network {
             let to_node = to_node.clone();
             tasks.spawn(async move {

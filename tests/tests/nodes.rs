@@ -140,6 +140,18 @@ fn certificates_are_renewed_while_a_node_runs() {
     let raw = ["get", "--raw", "/api/v1/nodes/one/proxy/healthz"];
     assert_eq!(bed.cluster.run(&raw), "ok", "the kubelet is believed");
     assert!(condition(&bed.cluster.get("node one").expect("a node"), "Ready"));
+
+    // What others do not know of it, the node says anew.
+    for node in ["one", SERVER] {
+        let unknown = r#"{"status":{"conditions":[{"type":"Ready","status":"Unknown"}]}}"#;
+        bed.cluster
+            .run(&["patch", "node", node, "--subresource=status", "-p", unknown]);
+        bed.cluster.wait("node to be Ready again", |cluster| {
+            cluster
+                .get(&format!("node {node}"))
+                .is_ok_and(|node| condition(&node, "Ready"))
+        });
+    }
 }
 
 /// The Pods of a StatefulSet on agents have their names, places and data again after they were deleted.

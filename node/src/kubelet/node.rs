@@ -20,7 +20,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use mizzen_api::client::events::Severity;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::runtime::LocalImage;
@@ -165,7 +165,7 @@ impl Heartbeat {
     }
 
     /// Registers the node and keeps it alive until `stop`.
-    pub async fn run(mut self, mut news: mpsc::Receiver<RuntimeEvent>, stop: CancellationToken) {
+    pub async fn run(mut self, mut news: mpsc::Receiver<RuntimeEvent>, doubts: Arc<Notify>, stop: CancellationToken) {
         let life = async {
             self.shared
                 .events
@@ -185,6 +185,8 @@ impl Heartbeat {
                 let mut images = false;
                 tokio::select! {
                     _ = lease.tick() => self.renew().await,
+                    // What they wrote in its place is not ours.
+                    () = doubts.notified() => self.written.conditions = None,
                     Some(event) = news.recv() => {
                         images = event != RuntimeEvent::Lost;
                         // A burst of image events is one look.

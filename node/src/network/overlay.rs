@@ -31,6 +31,8 @@ pub(super) struct Peer {
     pub(super) address: Option<Ipv4Addr>,
     /// The addresses of its Pods.
     pub(super) pod_cidr: Option<Ipv4Net>,
+    /// Whether somebody wrote that it is not known how the node is.
+    pub(super) is_unknown: bool,
 }
 
 impl Peer {
@@ -159,6 +161,15 @@ mod raw {
     #[serde(default)]
     struct Status {
         addresses: Option<Vec<Address>>,
+        conditions: Option<Vec<Condition>>,
+    }
+
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Condition {
+        #[serde(rename = "type")]
+        kind: Box<str>,
+        status: Box<str>,
     }
 
     #[derive(Deserialize, Default)]
@@ -176,6 +187,7 @@ mod raw {
             let real = !labels.contains_key(crate::simulate::LABEL);
             let mut addresses = raw.status.addresses.into_iter().flatten();
             let cidrs = raw.spec.pod_cidrs.into_iter().flatten();
+            let mut conditions = raw.status.conditions.into_iter().flatten();
             Self {
                 name: raw.metadata.name,
                 resource_version: raw.metadata.resource_version,
@@ -185,6 +197,7 @@ mod raw {
                 pod_cidr: std::iter::once(raw.spec.pod_cidr)
                     .chain(cidrs)
                     .find_map(|cidr| cidr.parse().ok()),
+                is_unknown: conditions.any(|c| &*c.kind == "Ready" && &*c.status == "Unknown"),
             }
         }
     }

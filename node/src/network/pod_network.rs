@@ -31,6 +31,7 @@ pub struct PodNetwork {
     nodes: Arc<Reflector<Peer>>,
     changed: Arc<Notify>,
     ready: watch::Sender<bool>,
+    doubts: Arc<Notify>,
 }
 
 impl PodNetwork {
@@ -38,8 +39,13 @@ impl PodNetwork {
     pub fn new(settings: Settings, client: kube::Client) -> Self {
         let nodes = Reflector::<Peer>::new(NODES);
         let changed = Arc::<Notify>::default();
-        let notify = changed.clone();
+        let doubts = Arc::<Notify>::default();
+        let (notify, doubt, own) = (changed.clone(), doubts.clone(), settings.node_name.clone());
         nodes.subscribe(move |change| {
+            let is_unknown = |peer: Option<&Arc<Peer>>| peer.is_some_and(|peer| peer.is_unknown);
+            if change.latest().name() == own && is_unknown(change.new) && !is_unknown(change.old) {
+                doubt.notify_one();
+            }
             let same = matches!((change.old, change.new), (Some(old), Some(new)) if old.same_place(new));
             if !same {
                 notify.notify_one();
@@ -51,12 +57,18 @@ impl PodNetwork {
             nodes,
             changed,
             ready: watch::Sender::new(false),
+            doubts,
         }
     }
 
     /// Tells when Pods can have a network.
     pub fn ready(&self) -> watch::Receiver<bool> {
         self.ready.subscribe()
+    }
+
+    /// Tells when others no longer know how this node is: the Node objects are watched here and nowhere else.
+    pub fn doubts(&self) -> Arc<Notify> {
+        self.doubts.clone()
     }
 
     /// Keeps the network in step until `stop`, and leaves it in place then.

@@ -66,6 +66,13 @@ fn nodes_are_read() {
     simulated["metadata"]["labels"] = json!({ crate::simulate::LABEL: "true" });
     let read: Peer = serde_json::from_value(simulated).expect("a Node");
     assert_eq!(read.address, None);
+    for (status, expect) in [("True", false), ("False", false), ("Unknown", true)] {
+        let conditions =
+            json!([{ "type": "DiskPressure", "status": "Unknown" }, { "type": "Ready", "status": status }]);
+        let node = json!({ "metadata": { "name": "a" }, "status": { "conditions": conditions } });
+        let peer: Peer = serde_json::from_value(node).expect("a Node");
+        assert_eq!(peer.is_unknown, expect, "{status}");
+    }
     let new: Peer = serde_json::from_value(json!({ "metadata": { "name": "b" } })).expect("a Node");
     assert_eq!((new.address, new.pod_cidr), (None, None));
 }
