@@ -54,7 +54,7 @@ if [ -n "$std" ]; then
     CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=$(linker)
     export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER
     # A panic ends the program either way; this leaves out the words that nobody would see.
-    (RUSTFLAGS="${RUSTFLAGS:-} -Zunstable-options -Cpanic=immediate-abort" build -Zbuild-std=std,panic_abort)
+    (RUSTFLAGS="${RUSTFLAGS:-} -Zunstable-options -Cpanic=immediate-abort" build -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size)
 else
     (build)
 fi

@@ -131,6 +131,28 @@ pub fn describe(resource: &Resource, object: &Value, related: &Related, now: &Zo
     out.finish()
 }
 
+/// By hand: a formatter of any format is a good part of what the dashboard loads.
+fn mail_date(at: &jiff::Zoned) -> String {
+    const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let day = DAYS[at.weekday().to_monday_zero_offset() as usize];
+    let month = MONTHS[at.month() as usize - 1];
+    let minutes = at.offset().seconds() / 60;
+    let (sign, far) = if minutes < 0 { ('-', -minutes) } else { ('+', minutes) };
+    format!(
+        "{day}, {:02} {month} {} {:02}:{:02}:{:02} {sign}{:02}{:02}",
+        at.day(),
+        at.year(),
+        at.hour(),
+        at.minute(),
+        at.second(),
+        far / 60,
+        far % 60
+    )
+}
+
 impl Subject<'_> {
     fn related(&self, resource: &str) -> &[Value] {
         self.related.get(resource).map_or(&[], Vec::as_slice)
@@ -143,10 +165,7 @@ impl Subject<'_> {
     /// A time in the reader's zone, as mail writes it.
     fn date(&self, object: &Value, path: &str) -> String {
         match view::time(object, path) {
-            Some(time) => time
-                .to_zoned(self.now.time_zone().clone())
-                .strftime("%a, %d %b %Y %H:%M:%S %z")
-                .to_string(),
+            Some(time) => mail_date(&time.to_zoned(self.now.time_zone().clone())),
             None => "Mon, 01 Jan 0001 00:00:00 +0000".to_owned(),
         }
     }

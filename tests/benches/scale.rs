@@ -6,7 +6,6 @@
 //! and `MIZZEN_SCALE_PODS` choose other numbers. `… -- restart` takes 100 and 10,000.
 
 use std::collections::BTreeMap;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -16,9 +15,7 @@ use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{Api, DeleteParams, ListParams, PartialObjectMeta, PostParams};
 use kube::core::Request;
 use kube::{Client, Config};
-use mizzen_tests::{Cluster, program};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use mizzen_tests::Cluster;
 use serde_json::json;
 
 const NAMESPACE: &str = "scale";
@@ -47,36 +44,6 @@ fn main() {
     if is_asked("restart") {
         runtime.block_on(restart());
     }
-}
-
-/// A simulation that ends with this value.
-struct Simulation(Child);
-
-impl Simulation {
-    /// Holds it, or lets it go on.
-    fn hold(&self, held: bool) {
-        let signal = if held { Signal::SIGSTOP } else { Signal::SIGCONT };
-        let id = i32::try_from(self.0.id()).expect("a process id");
-        kill(Pid::from_raw(id), signal).expect("a process");
-    }
-}
-
-impl Drop for Simulation {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
-
-fn simulate(cluster: &Cluster, nodes: usize) -> Simulation {
-    let child = Command::new(program())
-        .args(["agent", "--simulate", &nodes.to_string(), "--kubeconfig"])
-        .arg(cluster.kubeconfig())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    Simulation(child.expect("mizzen starts"))
 }
 
 async fn client(cluster: &Cluster) -> Client {
@@ -203,7 +170,7 @@ async fn load() {
     let client = client(&cluster).await;
     tokio::time::sleep(REST).await;
     let empty = rss_kib(&cluster);
-    let _simulation = simulate(&cluster, nodes);
+    let _simulation = cluster.simulate(nodes);
     let registered = until("all nodes", || async { count(&client, "/api/v1/nodes").await == nodes }).await;
     println!("{nodes} nodes registered in {registered:.1?}");
     tokio::time::sleep(REST).await;
@@ -275,7 +242,7 @@ async fn restart() {
     let (nodes, pods) = (number("MIZZEN_SCALE_NODES", 100), number("MIZZEN_SCALE_PODS", 10_000));
     let mut cluster = Cluster::start_with(&["--disable-agent"]);
     let client = client(&cluster).await;
-    let simulation = simulate(&cluster, nodes);
+    let simulation = cluster.simulate(nodes);
     until("all nodes", || async { count(&client, "/api/v1/nodes").await == nodes }).await;
     let deployments = namespace(&client).await;
     run(&deployments, pods).await;

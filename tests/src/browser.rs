@@ -1,10 +1,19 @@
 //! A real browser, driven through WebDriver: Debian's chromium and chromium-driver.
+//!
+//! It lives in a network namespace of its own, from where the ports of the servers that it opens lead to the
+//! machine's: Chromium gives up whatever it loads when an interface of its machine comes or goes, and other
+//! tests make and remove many.
 
+use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use nix::sched::{CloneFlags, setns, unshare};
 use serde_json::{Value, json};
 
 use crate::{PATIENCE, pause};
@@ -26,8 +35,71 @@ pub fn has_browser() -> bool {
     able
 }
 
+/// A network with nothing but a loopback interface.
+struct Network {
+    namespace: File,
+    /// Ports that lead to the machine's.
+    ports: Mutex<BTreeSet<u16>>,
+}
+
+impl Network {
+    fn new() -> Self {
+        let made = thread::spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace; tests run as root");
+            let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+            assert!(
+                up.is_ok_and(|status| status.success()),
+                "the loopback interface comes up"
+            );
+            File::open("/proc/thread-self/ns/net").expect("the namespace")
+        });
+        Self {
+            namespace: made.join().expect("a network"),
+            ports: Mutex::new(BTreeSet::new()),
+        }
+    }
+
+    /// Does something in the network. A namespace is a thread's, so this has one of its own.
+    fn inside<T: Send>(&self, what: impl FnOnce() -> T + Send) -> T {
+        let entered = || {
+            setns(&self.namespace, CloneFlags::CLONE_NEWNET).expect("the network is entered");
+            what()
+        };
+        thread::scope(|scope| scope.spawn(entered).join().expect("it is done"))
+    }
+
+    /// Leads a port to the same one of the machine.
+    fn lead(&self, port: u16) {
+        if !self.ports.lock().expect("no panic").insert(port) {
+            return;
+        }
+        let listener = self.inside(|| TcpListener::bind(("127.0.0.1", port)).expect("a port that nobody has"));
+        thread::spawn(move || {
+            for near in listener.incoming().flatten() {
+                // When nobody listens there, the connection ends.
+                if let Ok(far) = TcpStream::connect(("127.0.0.1", port)) {
+                    join(&near, &far);
+                }
+            }
+        });
+    }
+}
+
+/// Hands on what comes from either side, until one of them ends.
+fn join(near: &TcpStream, far: &TcpStream) {
+    for (from, to) in [(near, far), (far, near)] {
+        let (mut from, mut to) = (from.try_clone().expect("a socket"), to.try_clone().expect("a socket"));
+        thread::spawn(move || {
+            std::io::copy(&mut from, &mut to).ok();
+            from.shutdown(Shutdown::Both).ok();
+            to.shutdown(Shutdown::Both).ok();
+        });
+    }
+}
+
 /// A headless browser with a profile of its own.
 pub struct Browser {
+    network: Network,
     driver: Child,
     port: u16,
     session: String,
@@ -38,14 +110,16 @@ impl Browser {
     /// Starts one, with a window of this size.
     pub fn start(width: u32, height: u32) -> Self {
         let profile = tempfile::Builder::new().prefix("mzb").tempdir().expect("a folder");
-        let mut driver = Command::new("chromedriver")
+        let network = Network::new();
+        let mut command = Command::new("chromedriver");
+        command
             .arg("--port=0")
             .env("HOME", profile.path())
+            .env("TMPDIR", profile.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("chromedriver starts");
+            .stderr(Stdio::null());
+        let mut driver = network.inside(|| command.spawn()).expect("chromedriver starts");
         let mut lines = BufReader::new(driver.stdout.take().expect("a pipe")).lines();
         let port = lines
             .find_map(|line| {
@@ -62,6 +136,7 @@ impl Browser {
             })
             .expect("chromedriver tells its port");
         let mut browser = Self {
+            network,
             driver,
             port,
             session: String::new(),
@@ -94,7 +169,8 @@ impl Browser {
     }
 
     fn call(&self, method: &str, path: &str, body: &Value) -> Result<Value, String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).map_err(|e| e.to_string())?;
+        let connect = || TcpStream::connect(("127.0.0.1", self.port));
+        let mut stream = self.network.inside(connect).map_err(|e| e.to_string())?;
         let body = if method == "POST" {
             body.to_string()
         } else {
@@ -116,6 +192,12 @@ impl Browser {
     /// Opens an address.
     #[track_caller]
     pub fn open(&self, url: &str) {
+        let port = url
+            .strip_prefix("https://127.0.0.1:")
+            .and_then(|rest| rest.split('/').next());
+        if let Some(port) = port.and_then(|port| port.parse().ok()) {
+            self.network.lead(port);
+        }
         let path = format!("{}/url", self.session);
         self.call("POST", &path, &json!({"url": url})).expect("the page opens");
     }
@@ -156,10 +238,16 @@ impl Browser {
     /// Waits until a script returns something true.
     #[track_caller]
     pub fn wait(&self, script: &str) {
+        self.wait_at_most(PATIENCE, script);
+    }
+
+    /// As [`Browser::wait`], with another patience.
+    #[track_caller]
+    pub fn wait_at_most(&self, patience: Duration, script: &str) {
         let start = Instant::now();
         while self.script(script) != true {
-            assert!(start.elapsed() < PATIENCE, "waited for: {script}\n{}", self.text());
-            pause(std::time::Duration::from_millis(20));
+            assert!(start.elapsed() < patience, "waited for: {script}\n{}", self.text());
+            pause(Duration::from_millis(20));
         }
     }
 
@@ -173,6 +261,13 @@ impl Browser {
     #[track_caller]
     pub fn wait_no_text(&self, text: &str) {
         self.wait(&format!("return !document.body.innerText.includes({})", json!(text)));
+    }
+
+    /// Forgets what was loaded before.
+    pub fn clear_cache(&self) {
+        let path = format!("{}/goog/cdp/execute", self.session);
+        let command = json!({"cmd": "Network.clearBrowserCache", "params": {}});
+        self.call("POST", &path, &command).expect("the cache is cleared");
     }
 
     /// A picture of the window, as a PNG file.

@@ -19,6 +19,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 /// How long a state may take to come about before a test gives up.
@@ -286,6 +288,40 @@ impl Cluster {
             assert!(start.elapsed() < patience, "waited {patience:?} for the {what}");
             pause(Duration::from_millis(50));
         }
+    }
+}
+
+/// Simulated nodes, which end with this value.
+pub struct Simulation(Child);
+
+impl Simulation {
+    /// Holds it, or lets it go on.
+    pub fn hold(&self, held: bool) {
+        let signal = if held { Signal::SIGSTOP } else { Signal::SIGCONT };
+        let id = i32::try_from(self.0.id()).expect("a process id");
+        kill(Pid::from_raw(id), signal).expect("a process");
+    }
+}
+
+impl Drop for Simulation {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+impl Cluster {
+    /// Joins nodes without machines: Pods become Ready on them, and nothing runs.
+    pub fn simulate(&self, nodes: usize) -> Simulation {
+        let child = self
+            .command(program())
+            .args(["agent", "--simulate", &nodes.to_string(), "--kubeconfig"])
+            .arg(self.kubeconfig())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Simulation(child.expect("mizzen starts"))
     }
 }
 

@@ -208,6 +208,7 @@ texts! {
     Ready: "ready", "就绪";
     Quotas: "Quotas", "配额";
     Contents: "Contents", "内容";
+    Used: "used", "已使用";
     UsedBy: "Used by", "被使用于";
 }
 

@@ -183,7 +183,7 @@ pub fn restart(workload: &Value, now: Timestamp) -> Result<Value, Refusal> {
             view::name(workload)
         ));
     }
-    let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let now = Timestamp::from_second(now.as_second()).unwrap_or(now).to_string();
     let annotations = json!({"kubectl.kubernetes.io/restartedAt": now});
     Ok(json!({"spec": {"template": {"metadata": {"annotations": annotations}}}}))
 }

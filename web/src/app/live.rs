@@ -77,6 +77,11 @@ struct Event {
 
 /// Follows a source until the reactive owner of the caller is gone.
 pub fn follow(app: App, source: Source, health: RwSignal<Health>, apply: impl Fn(Change) + 'static) {
+    follow_with(app, source, health, Rc::new(apply));
+}
+
+/// Compiled once, whoever listens: copies of it would be a tenth of the program.
+fn follow_with(app: App, source: Source, health: RwSignal<Health>, apply: Rc<dyn Fn(Change)>) {
     let stop = Rc::new(Cell::new(false));
     let abort = AbortController::new().ok();
     let signal = abort.as_ref().map(AbortController::signal);
@@ -134,7 +139,7 @@ pub fn follow(app: App, source: Source, health: RwSignal<Health>, apply: impl Fn
                         signal: signal.as_ref(),
                         ..Call::get(&path)
                     };
-                    watch(call, &mut course, &stop, health, &known, &apply).await.err()
+                    watch(call, &mut course, &stop, health, &known, &*apply).await.err()
                 }
             };
             if stop.get() {
@@ -174,7 +179,7 @@ async fn watch(
     stop: &Cell<bool>,
     health: RwSignal<Health>,
     known: &RefCell<HashSet<(String, String)>>,
-    apply: &impl Fn(Change),
+    apply: &dyn Fn(Change),
 ) -> Result<(), Failure> {
     let mut failure = None;
     let response = call.send().await?;
@@ -344,35 +349,58 @@ impl<T: Send + Sync + 'static> Gathered<T> {
 /// frame at most, however much happens.
 pub fn gather<T: Send + Sync + 'static>(
     source: impl Fn() -> Option<Source> + 'static,
-    keep: impl Fn(Value) -> T + Clone + 'static,
+    keep: impl Fn(Value) -> T + 'static,
 ) -> Gathered<T> {
-    let app = super::state::app();
     let gathered = Gathered {
         all: StoredValue::new(BTreeMap::new()),
         changed: RwSignal::new(0),
         health: RwSignal::new(Health::Loading),
     };
+    let apply = move |news: News| {
+        let _ = gathered.all.try_update_value(|all| match news {
+            News::Begin => all.clear(),
+            News::Put(place, object) => drop(all.insert(place, keep(object))),
+            News::Remove(place) => drop(all.remove(&place)),
+        });
+    };
+    gather_with(Box::new(source), gathered.health, gathered.changed, Rc::new(apply));
+    gathered
+}
+
+/// What happens to what is gathered.
+enum News {
+    Begin,
+    Put(Place, Value),
+    Remove(Place),
+}
+
+fn gather_with(
+    source: Box<dyn Fn() -> Option<Source>>,
+    health: RwSignal<Health>,
+    changed: RwSignal<u32>,
+    apply: Rc<dyn Fn(News)>,
+) {
+    let app = super::state::app();
     let waits = StoredValue::new(false);
     Effect::new(move || {
         let epoch = app.epoch.get();
         let (Some(source), 1..) = (source(), epoch) else { return };
-        gathered.all.update_value(BTreeMap::clear);
-        gathered.health.set(Health::Loading);
-        let keep = keep.clone();
-        follow(app, source, gathered.health, move |change| {
-            let _ = gathered.all.try_update_value(|all| match change {
+        apply(News::Begin);
+        health.set(Health::Loading);
+        let apply = apply.clone();
+        follow(app, source, health, move |change| {
+            match change {
                 Change::Put(objects) => {
                     for object in objects {
-                        all.insert(Place::new(namespace(&object), name(&object)), keep(object));
+                        apply(News::Put(Place::new(namespace(&object), name(&object)), object));
                     }
                 }
                 Change::Rows(_) => {}
-                Change::Remove(namespace, name) => drop(all.remove(&Place::new(&namespace, &name))),
-            });
-            each_frame(waits, gathered.changed);
+                Change::Remove(namespace, name) => apply(News::Remove(Place::new(&namespace, &name))),
+            }
+            each_frame(waits, changed);
         });
     });
-    gathered
 }
 
 /// The objects of a kind in the namespace of the address. Of several namespaces all objects are followed: the
@@ -398,7 +426,11 @@ pub fn measures(app: App, plural: &str, namespace: &str) -> Option<String> {
 }
 
 /// Reads measurements in turns, as they cannot be watched; not while nobody looks at the page.
-pub fn poll(path: Memo<Option<String>>, each: impl Fn(&Value) + Clone + 'static) {
+pub fn poll(path: Memo<Option<String>>, each: impl Fn(&Value) + 'static) {
+    poll_with(path, Rc::new(each));
+}
+
+fn poll_with(path: Memo<Option<String>>, each: Rc<dyn Fn(&Value)>) {
     let app = super::state::app();
     Effect::new(move || {
         let (Some(path), 1..) = (path.get(), app.epoch.get()) else {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use leptos::prelude::*;
 use mizzen_api::console::locator::Locator;
 use mizzen_api::console::rows::Row;
-use mizzen_api::console::summary::{self, OVERVIEW, Usage};
+use mizzen_api::console::summary::{self, OVERVIEW, Usage, Use};
 use mizzen_api::resource::{Resource, builtin};
 use mizzen_api::view::{self, text};
 use serde_json::{Value, json};
@@ -61,10 +61,27 @@ fn amounts(_: &Resource, object: &Value) -> Value {
 fn Capacity() -> impl IntoView {
     let nodes = gather("nodes", "", amounts);
     let pods = gather("pods", "", amounts);
-    let usage = Memo::new(move |_| {
-        nodes.with(|nodes| pods.with(|pods| summary::usage(nodes.values(), pods.values(), std::iter::empty())))
+    // Of each node, as it is measured; nothing where that is not served.
+    let measured = RwSignal::new(Vec::<Value>::new());
+    let path = Memo::new(move |_| live::measures(super::state::app(), "nodes", ""));
+    live::poll(path, move |answer| {
+        let _ = measured.try_set(view::list(answer, "/items").to_vec());
     });
-    let bar = move |name: &'static str, label: Text, share: fn(&Usage) -> f64, words: fn(&Usage) -> String| {
+    let usage = Memo::new(move |_| {
+        nodes.with(|nodes| {
+            pods.with(|pods| measured.with(|measured| summary::usage(nodes.values(), pods.values(), measured)))
+        })
+    });
+    let used = move |of: fn(&Usage) -> &Use| {
+        let known = move || measured.with(|measured| !measured.is_empty());
+        let share = move || usage.with(|usage| of(usage).percent(of(usage).used).round());
+        move || known().then(|| view! { <span data-used="">{t(Text::Used)}" "{share}" %"</span> })
+    };
+    let bar = move |name: &'static str,
+                    label: Text,
+                    share: fn(&Usage) -> f64,
+                    words: fn(&Usage) -> String,
+                    more: AnyView| {
         let percent = move || usage.with(share).round();
         view! {
             <div class="tile" data-use=name class:sev-failure=move || { percent() > 90.0 }>
@@ -72,18 +89,19 @@ fn Capacity() -> impl IntoView {
                 <span class="number">{percent}" %"</span>
                 <span class="bar" aria-hidden="true"><span style:width=move || format!("{}%", percent().min(100.0))></span></span>
                 <span>{move || usage.with(words)}</span>
+                {more}
             </div>
         }
         .into_any()
     };
+    let known = Memo::new(move |_| nodes.health.get() == Health::Live && nodes.with(|nodes| !nodes.is_empty()));
     move || {
-        let known = nodes.health.get() == Health::Live && nodes.with(|nodes| !nodes.is_empty());
-        known.then(|| {
+        known.get().then(|| {
             view! {
                 <div class="tiles">
-                    {bar("cpu", Text::CpuRequested, |u| u.cpu.percent(u.cpu.requested), |u| format!("{} / {}", u.cpu.requested, u.cpu.capacity))}
-                    {bar("memory", Text::MemoryRequested, |u| u.memory.percent(u.memory.requested), |u| format!("{} / {}", u.memory.requested, u.memory.capacity))}
-                    {bar("pods", Text::Pods, |u| 100.0 * u.pods as f64 / u.pods_allowed.max(1) as f64, |u| format!("{} / {}", u.pods, u.pods_allowed))}
+                    {bar("cpu", Text::CpuRequested, |u| u.cpu.percent(u.cpu.requested), |u| format!("{} / {}", u.cpu.requested, u.cpu.capacity), used(|u| &u.cpu).into_any())}
+                    {bar("memory", Text::MemoryRequested, |u| u.memory.percent(u.memory.requested), |u| format!("{} / {}", u.memory.requested, u.memory.capacity), used(|u| &u.memory).into_any())}
+                    {bar("pods", Text::Pods, |u| 100.0 * u.pods as f64 / u.pods_allowed.max(1) as f64, |u| format!("{} / {}", u.pods, u.pods_allowed), ().into_any())}
                 </div>
             }
         })

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use leptos::prelude::*;
@@ -42,6 +43,10 @@ pub enum Outcome {
 
 /// How colours are chosen.
 pub const THEMES: [&str; 4] = ["auto", "light", "dark", "contrast"];
+
+/// When what is served is read after a definition came or went, and again while some are not served yet.
+const FIRST_LOOK: Duration = Duration::from_millis(300);
+const LAST_LOOK: Duration = Duration::from_secs(10);
 
 /// What all parts share; a handle that copies.
 #[derive(Clone, Copy)]
@@ -169,7 +174,7 @@ impl App {
             // The code is used up; nobody needs to find it in the history.
             self.rewrite(&self.locator.get_untracked());
             let body = serde_json::json!({"code": code}).to_string();
-            let _ = Call::with("POST", "/dashboard/session", &body).send().await;
+            let _ = Call::with("POST", "/dashboard/session", &body).insist().await;
         }
         self.identify().await;
     }
@@ -178,7 +183,7 @@ impl App {
     pub async fn identify(self) {
         let review = r#"{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}"#;
         let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
-        match Call::with("POST", path, review).json().await {
+        match Call::with("POST", path, review).insist().await {
             Ok(answer) => {
                 let name = answer["status"]["userInfo"]["username"].as_str().unwrap_or_default();
                 self.user.set(Some(name.to_owned()));
@@ -194,7 +199,7 @@ impl App {
 
     /// Namespaces to choose from. Who may not list them names them in the address.
     async fn learn(self) {
-        let Ok(answer) = Call::get("/api/v1/namespaces").json().await else {
+        let Ok(answer) = Call::get("/api/v1/namespaces").insist().await else {
             return;
         };
         let items = mizzen_api::view::list(&answer, "/items").iter();
@@ -281,7 +286,7 @@ impl App {
                 let review = serde_json::json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview",
                     "spec": {"namespace": wanted}});
                 let path = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
-                if let Ok(answer) = Call::with("POST", path, &review.to_string()).json().await {
+                if let Ok(answer) = Call::with("POST", path, &review.to_string()).insist().await {
                     self.rights
                         .update(|rights| drop(rights.insert(wanted, Rights::read(&answer))));
                 }
@@ -297,15 +302,27 @@ impl App {
                 return;
             }
             let waiting = StoredValue::new(false);
+            let names = StoredValue::new(BTreeSet::<String>::new());
+            let missing = move || {
+                let served = |name: &String| self.registry.with_untracked(|kinds| kinds.resolve(name).is_some());
+                names.try_with_value(|names| !names.iter().all(served)) == Some(true)
+            };
             let discover = move || {
                 if waiting.try_update_value(|waiting| std::mem::replace(waiting, true)) != Some(false) {
                     return;
                 }
                 spawn_local(async move {
-                    // They come in groups, and are served a moment later.
-                    live::sleep(std::time::Duration::from_millis(300)).await;
-                    let _ = waiting.try_set_value(false);
-                    self.discover().await;
+                    // They come in groups, and are served a moment later; those with faults never.
+                    let mut pause = FIRST_LOOK;
+                    loop {
+                        live::sleep(pause).await;
+                        let _ = waiting.try_set_value(false);
+                        self.discover().await;
+                        pause *= 2;
+                        if pause > LAST_LOOK || !missing() {
+                            return;
+                        }
+                    }
                 });
             };
             let source = Source {
@@ -314,15 +331,20 @@ impl App {
                 ..Source::default()
             };
             discover();
-            live::follow(
-                self,
-                source,
-                RwSignal::new(Health::Loading),
-                move |change| match change {
-                    Change::Put(objects) if objects.is_empty() => {}
-                    _ => discover(),
-                },
-            );
+            live::follow(self, source, RwSignal::new(Health::Loading), move |change| {
+                match change {
+                    Change::Put(objects) if objects.is_empty() => return,
+                    Change::Put(objects) => {
+                        let found = objects.iter().map(|object| mizzen_api::view::name(object).to_owned());
+                        let _ = names.try_update_value(|names| names.extend(found));
+                    }
+                    Change::Rows(_) => {}
+                    Change::Remove(_, name) => {
+                        let _ = names.try_update_value(|names| names.remove(&name));
+                    }
+                }
+                discover();
+            });
         });
     }
 
@@ -333,7 +355,7 @@ impl App {
                 accept: AGGREGATED,
                 ..Call::get(path)
             };
-            match call.json().await {
+            match call.insist().await {
                 Ok(answer) => aggregated(&answer, &mut rows),
                 Err(_) => return,
             }

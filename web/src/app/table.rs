@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use leptos::html;
 use leptos::prelude::*;
 use mizzen_api::console::action::Deed;
@@ -28,6 +28,8 @@ const ROW_PX: f64 = 30.0;
 const MARGIN: usize = 6;
 /// Widest column, in characters.
 const WIDEST: usize = 60;
+/// How much of a frame a filter may take.
+const SLICE: SignedDuration = SignedDuration::from_millis(8);
 
 /// What the parts of a table share.
 #[derive(Clone, Copy)]
@@ -35,6 +37,8 @@ struct Table {
     app: App,
     resource: StoredValue<Arc<Resource>>,
     index: StoredValue<Index<Shown>>,
+    /// Whether the next frame goes on with a filter.
+    going_on: StoredValue<bool>,
     headings: RwSignal<Arc<[Heading]>>,
     /// What was measured, where use is.
     used: StoredValue<HashMap<Place, Used>>,
@@ -76,6 +80,7 @@ pub fn TablePage(resource: Arc<Resource>) -> impl IntoView {
         app,
         resource: StoredValue::new(resource.clone()),
         index: StoredValue::new(Index::default()),
+        going_on: StoredValue::new(false),
         headings: RwSignal::new(headings(&resource).into()),
         used: StoredValue::new(HashMap::new()),
         changed: RwSignal::new(0),
@@ -243,7 +248,7 @@ impl Table {
                 Ok(filter) => {
                     wrong.set(None);
                     self.index.update_value(|index| {
-                        index.set_keep(Keep {
+                        index.begin_keep(Keep {
                             filter,
                             faults_only,
                             ..Keep::default()
@@ -254,8 +259,34 @@ impl Table {
                 Err(error) => wrong.set(Some(error.to_string())),
             }
             self.changed.update(|n| *n = n.wrapping_add(1));
+            self.go_on();
         });
         wrong
+    }
+
+    /// Goes on with what takes longer, for a part of every frame: who types is not kept waiting.
+    fn go_on(self) {
+        let busy = self.index.try_with_value(Index::is_busy) == Some(true);
+        if !busy || self.going_on.try_update_value(|on| std::mem::replace(on, true)) != Some(false) {
+            return;
+        }
+        request_animation_frame(move || {
+            let began = Timestamp::now();
+            let changed = self.index.try_update_value(|index| {
+                let mut changed = false;
+                while index.is_busy() && Timestamp::now().duration_since(began) < SLICE {
+                    changed |= index.advance();
+                }
+                changed
+            });
+            if self.going_on.try_update_value(|on| *on = false).is_none() {
+                return;
+            }
+            if changed == Some(true) {
+                self.changed.update(|n| *n = n.wrapping_add(1));
+            }
+            self.go_on();
+        });
     }
 
     /// The columns that are shown.
@@ -267,6 +298,12 @@ impl Table {
                 .map(|(at, _)| at)
                 .collect()
         })
+    }
+
+    /// Shows all columns, or the usual ones.
+    fn set_wide(self, wide: bool) {
+        self.toggled.update(BTreeSet::clear);
+        self.wide.set(wide);
     }
 
     fn shows_namespace(self) -> bool {
@@ -397,7 +434,7 @@ impl Table {
                     None => open("shell"),
                 }
             }
-            Some(Key::Wide) => self.wide.update(|wide| *wide = !*wide),
+            Some(Key::Wide) => self.set_wide(!self.wide.get_untracked()),
             Some(Key::Faults) => self.faults.update(|faults| *faults = !*faults),
             Some(Key::Delete) => act::open(self.app, Deed::Delete, self.resource.get_value(), self.chosen()),
             Some(Key::Mark) => {
@@ -459,6 +496,7 @@ fn Toolbar(table: Table, wrong: RwSignal<Option<String>>) -> impl IntoView {
             <input id="filter" type="search" spellcheck="false" placeholder=t(Text::Filter) aria-label=t(Text::Filter)
                 aria-invalid=move || wrong.with(Option::is_some).to_string()
                 prop:value=move || app.locator.with(|locator| locator.filter.clone())
+                on:focus=move |_| { table.index.update_value(Index::prepare); table.go_on() }
                 on:input=move |event| { let text = event_target_value(&event); app.adjust(|l| l.filter = text) }
                 on:keydown=|event| if matches!(&*event.key(), "Enter" | "Escape") {
                     event_target::<web_sys::HtmlElement>(&event).blur().ok();
@@ -494,7 +532,7 @@ fn Chooser(table: Table) -> impl IntoView {
             <summary>{t(Text::Columns)}</summary>
             <div>
                 <label class="check"><input type="checkbox" prop:checked=table.wide
-                    on:change=move |event| table.wide.set(event_target_checked(&event)) /><strong>{t(Text::AllColumns)}</strong></label>
+                    on:change=move |event| table.set_wide(event_target_checked(&event)) /><strong>{t(Text::AllColumns)}</strong></label>
                 {move || table.headings.get().iter().enumerate().map(|(at, heading)| one(at, heading.name.clone())).collect::<Vec<_>>()}
             </div>
         </details>
@@ -599,11 +637,11 @@ fn Body(table: Table, total: Memo<usize>) -> impl IntoView {
     });
     let template = Memo::new(move |_| table.template());
     view! {
-        <div class="body" class:old=move || matches!(table.health.get(), Health::Lost(_)) tabindex="0" node_ref=table.body
+        <div class="body" role="rowgroup" class:old=move || matches!(table.health.get(), Health::Lost(_)) tabindex="0" node_ref=table.body
             on:scroll=move |_| if let Some(body) = table.body.get_untracked() {
                 table.scroll.set(f64::from(body.scroll_top()));
             }>
-            <div class="rows" role="rowgroup" style:height=move || format!("{}px", total.get() as f64 * ROW_PX)>
+            <div class="rows" role="presentation" style:height=move || format!("{}px", total.get() as f64 * ROW_PX)>
                 <div class="window" role="presentation" style:transform=move || format!("translateY({}px)", window.get().0 as f64 * ROW_PX)>
                     <For each=move || visible.get() key=|id| *id children=move |id| view! { <Line table id template /> } />
                 </div>

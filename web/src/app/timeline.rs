@@ -38,6 +38,8 @@ struct Drawn {
     link: Option<String>,
     marks: Vec<Mark>,
     warning: bool,
+    /// Whether the latest is one.
+    warned: bool,
     last: String,
     ago: String,
 }
@@ -74,6 +76,7 @@ fn drawn(app: App, lane: &Lane<'_>, span: (i64, i64), now: i64) -> Drawn {
         link: link(app, &first.about, &first.namespace),
         marks: lane.events.iter().take(MARKS).map(mark).collect(),
         warning: lane.warning,
+        warned: first.warning,
         last: told(first),
         ago: ago(first.at, now),
     }
@@ -163,14 +166,14 @@ fn Parts(parts: Signal<Vec<(usize, usize)>>) -> impl IntoView {
 #[component]
 fn Track(lane: Drawn) -> impl IntoView {
     let marks = lane.marks.into_iter().map(|mark| {
-        view! { <i class:warned=mark.warning title=mark.title style:left=format!("{}%", mark.left as f64 / 10.0)
+        view! { <i class:warned=mark.warning title=mark.title style:left=format!("min({}%,100% - 7px)", mark.left as f64 / 10.0)
         style:width=format!("max(7px,{}%)", mark.width as f64 / 10.0)></i> }
     });
     view! {
         <li>
-            <a href=lane.link>{lane.label}</a>
+            <a href=lane.link>{lane.warning.then_some("▲ ")}{lane.label}</a>
             <div class="track" aria-hidden="true">{marks.collect::<Vec<_>>()}</div>
-            <span class=if lane.warning { "sev-warning" } else { "" }>{lane.warning.then_some("▲ ")}{lane.last}</span>
+            <span class=if lane.warned { "sev-warning" } else { "" }>{lane.last}</span>
             <span class="sev-muted">{lane.ago}</span>
         </li>
     }

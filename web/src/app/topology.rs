@@ -146,7 +146,7 @@ pub fn MapPage() -> impl IntoView {
                 (_, true) => Some(view! { <div class="empty" role="status">{t(Text::NoneExist)}</div> }.into_any()),
                 _ => None,
             }}
-            <div class="map" class:old=move || matches!(health.get(), Health::Lost(_)) tabindex="0" role="region" aria-label=t(Text::Map)>
+            <div class="map" class:old=move || matches!(health.get(), Health::Lost(_)) tabindex="0" role="group" aria-label=t(Text::Map)>
                 <div class="plane" style:width=size(0) style:height=size(1)>
                     <Edges map lit />
                     <For each=move || keys.get() key=Key::clone children=move |key| view! { <GroupBox map lit key /> } />

@@ -1,5 +1,7 @@
 //! Requests to the API over the browser's fetch: HTTP/2 carries them all on one connection.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::JsFuture;
@@ -42,8 +44,11 @@ impl std::fmt::Display for Failure {
     }
 }
 
+/// First and longest pause before a request is sent again that nobody answered.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(10));
+
 /// One request.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Call<'a> {
     /// HTTP method; empty for GET.
     pub method: &'a str,
@@ -127,6 +132,18 @@ impl<'a> Call<'a> {
             code: 200,
             message: error.to_string(),
         })
+    }
+
+    /// Sends it until somebody answers, and reads the answer as JSON. For what the page cannot be without.
+    pub async fn insist(self) -> Result<Value, Failure> {
+        let mut pause = AGAIN.0;
+        loop {
+            match self.json().await {
+                Err(Failure::Network) => super::live::sleep(pause).await,
+                answer => return answer,
+            }
+            pause = (pause * 2).min(AGAIN.1);
+        }
     }
 
     /// Sends it and reads the answer as text.
