@@ -5,6 +5,8 @@
 mod cable;
 #[path = "tui/simulated.rs"]
 mod simulated;
+#[path = "tui/walk.rs"]
+mod walk;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -65,6 +67,8 @@ impl Console {
             .args(arguments)
             .env("KUBECONFIG", kubeconfig)
             .env("HOME", home)
+            .env("KUBE_EDITOR", home.join("editor"))
+            .current_dir(home)
             .env("TERM", "xterm-256color")
             .env("COLORTERM", "truecolor")
             .stdin(side())
@@ -111,6 +115,20 @@ impl Console {
     #[track_caller]
     fn sees(&self, text: &str) {
         self.waits(text, |screen| screen.contains(text));
+    }
+
+    /// A command line.
+    #[track_caller]
+    fn goes(&mut self, line: &str, sees: &str) {
+        self.keys(&format!(":{line}\r"));
+        self.sees(sees);
+    }
+
+    /// A key, and what it leads to.
+    #[track_caller]
+    fn press(&mut self, key: &str, sees: &str) {
+        self.keys(key);
+        self.sees(sees);
     }
 
     #[track_caller]

@@ -202,6 +202,9 @@ pub trait View: Debug + Send {
     /// Others cover it: it should let go of what can be computed again.
     fn covered(&mut self) {}
 
+    /// What it is part of is left for another tab or another place; it may be long until it is shown again.
+    fn left(&mut self) {}
+
     /// Draws it.
     fn draw(&self, cx: &Cx<'_>, frame: &mut Frame<'_>, area: Rect);
 

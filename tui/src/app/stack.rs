@@ -23,6 +23,18 @@ pub(super) struct Tab {
     future: Vec<Vec<Open>>,
 }
 
+impl Tab {
+    /// Something else is shown, and nobody knows for how long.
+    fn leave(&mut self) {
+        for open in &mut self.stack {
+            open.view.left();
+        }
+        if let Some(open) = self.stack.last_mut() {
+            open.view.covered();
+        }
+    }
+}
+
 /// All tabs; there is always one.
 #[derive(Debug)]
 pub(super) struct Tabs {
@@ -106,9 +118,7 @@ impl App {
 
     /// Begins a new stack with a view; the old one can be come back to.
     pub(super) fn open_anew(&mut self, view: Box<dyn View>, effects: &mut Vec<Effect>) {
-        if let Some(open) = self.tabs.top_mut() {
-            open.view.covered();
-        }
+        self.tabs.tab().leave();
         let tab = self.tabs.tab();
         let old = std::mem::take(&mut tab.stack);
         if !old.is_empty() {
@@ -153,6 +163,9 @@ impl App {
         let Some(stack) = from.pop() else {
             return self.hint("no other view in this direction");
         };
+        for open in &mut tab.stack {
+            open.view.left();
+        }
         if let Some(open) = tab.stack.last_mut() {
             open.view.covered();
         }
@@ -162,9 +175,7 @@ impl App {
 
     pub(super) fn new_tab(&mut self, effects: &mut Vec<Effect>) {
         let line = self.tabs.top().and_then(|open| open.view.locator());
-        if let Some(open) = self.tabs.top_mut() {
-            open.view.covered();
-        }
+        self.tabs.tab().leave();
         self.tabs.all.push(Tab::default());
         self.tabs.at = self.tabs.all.len() - 1;
         self.go(&line.unwrap_or_else(|| "pods".to_owned()), effects);
@@ -174,9 +185,7 @@ impl App {
         if self.tabs.all.len() < 2 {
             return self.hint("there is one tab only (ctrl-t opens another)");
         }
-        if let Some(open) = self.tabs.top_mut() {
-            open.view.covered();
-        }
+        self.tabs.tab().leave();
         self.tabs.at = (self.tabs.at + 1) % self.tabs.all.len();
         self.with_view(effects, |view, cx| view.shown(cx));
     }

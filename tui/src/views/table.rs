@@ -36,6 +36,8 @@ use crate::view::{Cx, Dialog, Do, Field, FieldKind, View};
 const DELTA: SignedDuration = SignedDuration::from_secs(5);
 /// Changed cells that are remembered before those that are marked no longer are forgotten.
 const DELTAS: usize = 1024;
+/// Changes while the view was covered that are made one by one.
+const CAUGHT_UP: usize = 4096;
 /// Changes that come as one page rather than one by one.
 const PAGE: usize = 32;
 
@@ -66,6 +68,9 @@ pub struct Table {
     headings: Arc<[Heading]>,
     #[serde(skip)]
     index: Index<Arc<Row>>,
+    /// The watch whose rows are in the index, where it is one.
+    #[serde(skip)]
+    built: Option<Arc<Source>>,
     /// Where several kinds are in one table.
     #[serde(skip)]
     mix: Option<mix::Mix>,
@@ -162,6 +167,7 @@ impl Table {
             scrolled: 0,
             headings,
             index: Index::default(),
+            built: None,
             mix: None,
             banner: None,
             at: 0,
@@ -278,6 +284,10 @@ impl Table {
         self.index.clear();
         self.deltas.clear();
         let sources = self.row_sources();
+        self.built = match sources.as_slice() {
+            [source] if self.mix.is_none() => Some(source.clone()),
+            _ => None,
+        };
         let stores: Vec<_> = sources.iter().filter_map(|s| Some((s, cx.data.get(s)?))).collect();
         let known = stores.iter().find(|(_, store)| !store.headings.is_empty());
         if let (Some((_, store)), None) = (known, &self.mix) {
@@ -302,6 +312,49 @@ impl Table {
             banner.read(cx, self.index.all());
         }
         self.follow_selection();
+    }
+
+    /// What changed while others covered the view; `false` where that is too much, or nothing was kept.
+    fn catch_up(&mut self, cx: &Cx<'_>) -> bool {
+        let sources = self.row_sources();
+        let [source] = sources.as_slice() else { return false };
+        let Some(store) = cx.data.get(source).filter(|s| s.headings == self.headings) else {
+            return false;
+        };
+        if self.index.is_empty() || self.built.as_ref() != Some(source) {
+            return false;
+        }
+        let (mut changed, mut gone) = (Vec::new(), Vec::new());
+        let mut known = self.index.ordered().peekable();
+        for row in store.rows() {
+            // Most are as they were, and are not even looked at.
+            if known.next_if(|old| Arc::ptr_eq(old, row)).is_some() {
+                continue;
+            }
+            while let Some(old) = known.next_if(|old| old.key() < row.key()) {
+                gone.push(key_of(old));
+            }
+            let same = known.next_if(|old| old.key() == row.key());
+            if same.is_none_or(|old| !Arc::ptr_eq(old, row)) {
+                changed.push(row.clone());
+            }
+        }
+        gone.extend(known.map(|old| key_of(old)));
+        if changed.len() + gone.len() > CAUGHT_UP {
+            return false;
+        }
+        for (namespace, name) in gone {
+            self.index.remove(&namespace, &name);
+            self.marks.remove(&(namespace, name));
+        }
+        for row in changed {
+            self.index.put(row);
+        }
+        if let Some(banner) = &mut self.banner {
+            banner.read(cx, self.index.all());
+        }
+        self.follow_selection();
+        true
     }
 
     /// The cursor stays with its object; where that is gone, with its place.
@@ -668,11 +721,13 @@ impl View for Table {
     }
 
     fn shown(&mut self, cx: &Cx<'_>) -> Vec<Do> {
-        self.rebuild(cx);
+        if !self.catch_up(cx) {
+            self.rebuild(cx);
+        }
         Vec::new()
     }
 
-    fn covered(&mut self) {
+    fn left(&mut self) {
         self.index.clear();
         self.deltas.clear();
     }

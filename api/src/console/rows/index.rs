@@ -164,6 +164,11 @@ impl<R: Shows> Index<R> {
         self.rows.iter().flatten()
     }
 
+    /// All rows, by namespace and name.
+    pub fn ordered(&self) -> impl Iterator<Item = &R> {
+        self.known.iter().filter_map(|id| self.get(*id))
+    }
+
     /// The row of an object.
     pub fn find(&self, namespace: &str, name: &str) -> Option<RowId> {
         self.place(namespace, name).ok().map(|at| self.known[at])

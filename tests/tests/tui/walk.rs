@@ -1,0 +1,374 @@
+//! Every view and every action, by keys alone, on the demo's workload.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use mizzen_tests::{Cluster, can_run_containers, pause};
+use serde_json::Value;
+
+use super::Console;
+
+const RIGHT: &str = "\x1b[C";
+const UP: &str = "\x1b[A";
+const DOWN: &str = "\x1b[B";
+const ESC: &str = "\x1b";
+const CLEAR: &str = "\x15";
+/// From Cancel, which has the focus where something is destroyed, to the other button.
+const AGREE: &str = "\x1b[C\r";
+
+/// Beside the demo: a Pod of two containers that ended once, what it mounts, and a CronJob.
+const MORE: &str = r#"
+apiVersion: v1
+kind: Secret
+metadata: {name: keys, namespace: demo}
+stringData: {password: swordfish}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: duo, namespace: demo, labels: {app: duo}}
+spec:
+  terminationGracePeriodSeconds: 1
+  volumes: [{name: scratch, emptyDir: {}}]
+  containers:
+  - name: one
+    image: mizzen.test/busybox:1
+    command: [sh, -c, "if [ -f /scratch/again ]; then echo one goes on; else touch /scratch/again; echo one ends; exit 1; fi; sleep 1000"]
+    envFrom: [{secretRef: {name: keys}}]
+    volumeMounts: [{name: scratch, mountPath: /scratch}]
+  - name: two
+    image: mizzen.test/busybox:1
+    command: [sh, -c, "echo two goes on; sleep 1000"]
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata: {name: tick, namespace: demo}
+spec:
+  schedule: "0 0 1 1 *"
+  jobTemplate:
+    spec: {template: {spec: {restartPolicy: Never, containers: [{name: main, image: "mizzen.test/busybox:1", command: ["true"]}]}}}
+"#;
+
+/// What stands in for an editor: it makes templates complete, and changes a label.
+const EDITOR: &str = r#"#!/bin/sh
+exec sed -i -e 's/^  name: NAME$/  name: made/' -e 's/KEY: VALUE/key: from-the-editor/' -e '0,/app: hello$/s/app: hello$/app: hello\n    edited: here/' "$1"
+"#;
+
+/// What is waited for of an object.
+type Holds<'a> = &'a dyn Fn(&Value) -> bool;
+
+fn field<'a>(object: &'a Value, path: &str) -> &'a Value {
+    object.pointer(path).unwrap_or(&Value::Null)
+}
+
+#[test]
+fn everything_is_done_by_keys_alone() {
+    if !can_run_containers() {
+        return;
+    }
+    let cluster = Cluster::start_with_shell();
+    let demo = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/demo.yaml");
+    let demo = std::fs::read_to_string(demo).expect("the demo");
+    cluster.apply(&demo.replace(": 3008", &format!(": {}", cluster.node_port() / 10)));
+    cluster.apply(MORE);
+    let editor = cluster.scratch().join("editor");
+    std::fs::write(&editor, EDITOR).expect("a file");
+    std::fs::set_permissions(&editor, std::fs::Permissions::from_mode(0o755)).expect("a program");
+    let hello = |what: &str, holds: Holds<'_>| {
+        cluster.wait(what, |c| {
+            c.get("deployment hello -n demo").is_ok_and(|object| holds(&object))
+        });
+    };
+    let rolled = |object: &Value| {
+        let number = |path: &str| field(object, path).as_i64().unwrap_or(0);
+        let wanted = number("/spec/replicas");
+        number("/status/observedGeneration") == number("/metadata/generation")
+            && ["updatedReplicas", "readyReplicas", "replicas"]
+                .iter()
+                .all(|name| number(&format!("/status/{name}")) == wanted)
+    };
+    hello("the demo to run", &rolled);
+
+    let mut console = Console::start(&cluster, (180, 50), &["-n", "demo"]);
+    console.sees("pods(demo)[4]");
+    read(&mut console, &cluster);
+    find_around(&mut console);
+    workloads(&mut console, &cluster, &hello, &rolled);
+    streams(&mut console, &cluster);
+    make_and_delete(&mut console, &cluster);
+    nodes(&mut console, &cluster);
+
+    // What was done is told, with the commands that would have done the same.
+    console.keys("\x1bOR");
+    for command in ["scale", "set image", "rollout restart", "drain", "delete", "apply"] {
+        console.sees(command);
+    }
+    console.press(ESC, "nodes[1]");
+    console.keys("\x03");
+    assert!(console.ends(), "the terminal is not as it was");
+}
+
+/// Texts: descriptions, YAML, secrets, logs.
+fn read(console: &mut Console, cluster: &Cluster) {
+    console.press("/duo\r", "pods(demo)[1/4]");
+    console.press("d", "Containers:");
+    console.press("/Restart Count\r", "/Restart Count 1/2");
+    console.press("n", "/Restart Count 2/2");
+    console.keys(ESC);
+    console.waits("the search to end", |screen| !screen.contains("Count 2/2"));
+    console.press(ESC, "pods(demo)[1/4]");
+    console.press("y", "kind: Pod");
+    console.press("m", "managedFields:");
+    console.press(ESC, "pods(demo)[1/4]");
+    console.press("\r", "containers(demo/duo)");
+    console.press(ESC, "pods(demo)[1/4]");
+
+    cluster.wait("the container to have ended once", |c| {
+        c.get("pod duo -n demo").is_ok_and(|pod| {
+            *field(&pod, "/status/containerStatuses/0/restartCount") != 0
+                && *field(&pod, "/status/containerStatuses/0/ready") == true
+        })
+    });
+    console.press("l", "one goes on");
+    console.press("a", "two goes on");
+    console.press("/two\r", "two goes on");
+    console.waits("the other lines to be hidden", |screen| !screen.contains("one goes on"));
+    console.press("\x13", "saved");
+    let saved = std::fs::read_dir(cluster.scratch()).expect("a directory").flatten();
+    let logs = saved.filter(|file| file.path().extension().is_some_and(|end| end == "log"));
+    assert_eq!(logs.count(), 1, "logs were saved to a file");
+    console.press(ESC, "one goes on");
+    console.press(ESC, "pods(demo)[1/4]");
+    console.press("p", "one ends");
+    console.press(ESC, "pods(demo)[1/4]");
+    // Several Pods, merged.
+    console.press(ESC, "pods(demo)[4]");
+    console.keys("g  ");
+    console.sees("2 marked");
+    console.press("l", "Logs(duo, hello-");
+    console.press(ESC, "2 marked");
+    console.keys("\x1c");
+    console.waits("no marks", |screen| !screen.contains("marked"));
+
+    console.goes("sec /keys", "secrets(demo)[1");
+    console.press("y", "kind: Secret");
+    console.press("x", "swordfish");
+    console.press(ESC, "secrets(demo)[1");
+    console.press("u", "used by");
+    console.sees("Pod demo/duo");
+    console.keys(ESC);
+    console.waits("the secrets again", |screen| {
+        !screen.contains("used by") || screen.contains("u used by")
+    });
+    console.sees("DATA");
+}
+
+/// Views over more than one kind, and ways through them.
+fn find_around(console: &mut Console) {
+    console.goes("xray deploy", "ReplicaSet hello-");
+    console.sees("Pod hello-");
+    console.goes("pulse", "deployments");
+    console.goes("wk", "workloads(demo)");
+    console.sees("deployment  hello");
+    console.goes("ev", "events(demo)");
+    console.goes("ns", "namespaces[");
+    console.goes("can", "can(demo)");
+    console.goes("svc", "services(demo)[1]");
+    console.press("\r", "pods(demo)[3] app=hello");
+    console.sees("endpoints");
+    console.press(ESC, "services(demo)[1]");
+    // A locator opens the same view, tabs stand beside each other, and read-only means it.
+    console.goes("pods?ns=demo,default&filter=hello", "pods(demo,default)[3/4] /hello");
+    console.press("\x14", " 2 pods");
+    console.goes("no", "nodes[1]");
+    console.press("\t", "pods(demo,default)[3/4] /hello");
+    console.press("\x1b[21~", "nodes[1]");
+    console.press("\x1bOQ", "read-only");
+    console.press("c", "read-only mode is on");
+    console.press("\x1bOQ", "read-write");
+    console.goes("deploy demo", "deployments(demo)[1]");
+}
+
+/// Whatever is done to workloads.
+fn workloads(console: &mut Console, cluster: &Cluster, hello: &dyn Fn(&str, Holds<'_>), rolled: Holds<'_>) {
+    let image =
+        |wanted: &'static str| move |object: &Value| field(object, "/spec/template/spec/containers/0/image") == wanted;
+    console.press("s", "scale deployment");
+    console.keys(&format!("{UP}{CLEAR}2\r{AGREE}"));
+    hello("two Pods", &|object| {
+        field(object, "/spec/replicas") == 2 && rolled(object)
+    });
+    console.sees("2/2");
+
+    console.sees("deployments(demo)[1]");
+    console.press("i", "set-image deployment");
+    console.keys(&format!("{UP}\x7f2\r{AGREE}"));
+    console.sees("set-image deployment: what will change");
+    console.sees("hello:v2");
+    console.keys(AGREE);
+    hello("another image", &|object| {
+        image("mizzen.local/hello:v2")(object) && rolled(object)
+    });
+
+    console.sees("deployments(demo)[1]");
+    console.press("\x0c", "rollback deployment");
+    console.keys(AGREE);
+    console.sees("rollback deployment: what will change");
+    console.sees("hello:v1");
+    console.keys(AGREE);
+    hello("the image of before", &|object| {
+        image("mizzen.local/hello:v1")(object) && rolled(object)
+    });
+
+    console.sees("deployments(demo)[1]");
+    console.press("r", "restart deployment");
+    console.keys(AGREE);
+    hello("a restart", &|object| {
+        field(object, "/spec/template/metadata/annotations")
+            .to_string()
+            .contains("restartedAt")
+    });
+    for (at, (action, paused)) in [("pause", true), ("resume", false)].into_iter().enumerate() {
+        console.sees("deployments(demo)[1]");
+        console.press("m", "what can be done to hello");
+        console.keys(&DOWN.repeat(5 + at));
+        console.press("\r", &format!("{action} deployment"));
+        console.keys("\r");
+        hello(action, &|object| (*field(object, "/spec/paused") == true) == paused);
+        console.sees("deployments(demo)[1]");
+    }
+    // What changes while it is edited would open the editor again.
+    hello("the restart to be over", rolled);
+    console.press("e", "edit deployment: what will change");
+    console.sees("edited: here");
+    console.keys(AGREE);
+    hello("an edit", &|object| field(object, "/metadata/labels/edited") == "here");
+    console.sees("deployments(demo)[1]");
+    console.press("z", "replicasets(demo)");
+    console.press(ESC, "deployments(demo)[1]");
+    console.press("\r", "pods(demo)[2] app=hello");
+    console.press(ESC, "deployments(demo)[1]");
+
+    console.goes("cj", "cronjobs(demo)[1]");
+    console.press("t", "trigger cronjob");
+    console.keys(&format!("\r{AGREE}"));
+    cluster.wait("a Job", |c| {
+        c.get("jobs -n demo")
+            .is_ok_and(|jobs| jobs["items"].as_array().is_some_and(|items| items.len() == 1))
+    });
+    console.sees("cronjobs(demo)[1]");
+    console.press("s", "suspend cronjob");
+    console.keys("\r");
+    cluster.wait("no more Jobs", |c| {
+        c.get("cronjob tick -n demo")
+            .is_ok_and(|object| *field(&object, "/spec/suspend") == true)
+    });
+    console.sees("cronjobs(demo)[1]");
+    console.press("\r", "jobs(demo)[1] of cronjob tick /");
+    console.keys(ESC);
+    console.waits("no filter", |screen| !screen.contains("tick /"));
+    console.press(ESC, "cronjobs(demo)[1]");
+}
+
+/// A shell, and a port that leads into a Pod.
+fn streams(console: &mut Console, cluster: &Cluster) {
+    console.goes("po demo /duo", "pods(demo)[1/");
+    console.press("s", "which of its containers?");
+    console.keys("\r");
+    console.keys(AGREE);
+    console.sees("Ctrl-] leave and more");
+    console.press("echo $((40+2)) is the answer\r", "42 is the answer");
+    console.press("\x1df", "42 is the answer");
+    console.waits("the whole screen", |screen| !screen.contains("read-write"));
+    console.press("\x1dq", "pods(demo)[1/");
+    console.sees("read-write");
+
+    console.goes("svc demo", "services(demo)[1]");
+    console.press("F", "Forward to");
+    console.keys(&format!("{CLEAR}:80\r\r{AGREE}"));
+    console.sees("forwarding to");
+    console.press("f", "PortForwards[1]");
+    console.waits("an address", |screen| listening(screen).is_some());
+    let address = listening(&console.text()).expect("an address");
+    assert!(get(&address).contains("hello"), "the port leads to the demo");
+    // Its Pod goes, another takes its place.
+    cluster.run(&["delete", "pods", "-n", "demo", "-l", "app=hello", "--wait=false"]);
+    cluster.wait("the port to lead to another Pod", |_| get(&address).contains("hello"));
+    console.press("\x04", "PortForwards[0]");
+    console.press(ESC, "services(demo)[1]");
+}
+
+/// The first address that something listens at.
+fn listening(screen: &str) -> Option<String> {
+    let at = screen.find("localhost:")?;
+    let end = screen[at..].find(|c: char| c.is_whitespace() || c == '→' || c == ',')?;
+    Some(screen[at..at + end].to_owned())
+}
+
+fn get(address: &str) -> String {
+    let mut answer = String::new();
+    if let Ok(mut stream) = TcpStream::connect(address) {
+        stream.set_read_timeout(Some(Duration::from_secs(3))).expect("a time");
+        let request = "GET / HTTP/1.0\r\nHost: hello\r\n\r\n";
+        // What does not answer is asked again.
+        let _ = stream.write_all(request.as_bytes());
+        let _ = stream.read_to_string(&mut answer);
+    }
+    answer
+}
+
+/// Objects come from a template and from a file, and go by a dialog that has Cancel in its focus.
+fn make_and_delete(console: &mut Console, cluster: &Cluster) {
+    console.goes("cm demo", "configmaps(demo)[1]");
+    console.press("\x0e", "create configmap: what will change");
+    console.sees("from-the-editor");
+    console.keys(AGREE);
+    console.sees("configmaps(demo)[2]");
+    let file = cluster.scratch().join("more.yaml");
+    std::fs::write(
+        &file,
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: more}\ndata: {a: b}\n",
+    )
+    .expect("a file");
+    console.goes("apply more.yaml", "configmap/more is new");
+    console.keys(AGREE);
+    console.sees("configmaps(demo)[3]");
+
+    console.press("/made\r", "configmaps(demo)[1/3]");
+    console.press("\x04", "delete configmap");
+    console.sees("Background");
+    console.keys("\r");
+    console.waits("the dialog to be gone", |screen| !screen.contains("what it owns"));
+    pause(Duration::from_millis(300));
+    console.sees("configmaps(demo)[1/3]");
+    console.press("\x04", "delete configmap");
+    console.keys(AGREE);
+    console.sees("none of 2 configmaps match /made");
+    console.press(ESC, "configmaps(demo)[2]");
+}
+
+fn nodes(console: &mut Console, cluster: &Cluster) {
+    console.goes("no", "nodes[1]");
+    console.press("c", "cordon node");
+    console.press("\r", "SchedulingDisabled");
+    console.sees("nodes[1]");
+    console.press("u", "uncordon node");
+    console.keys("\r");
+    console.sees("nodes[1]");
+    console.waits("the node to be used again", |screen| {
+        screen.contains("nodes[1]") && !screen.contains("SchedulingDisabled")
+    });
+    console.press("r", "drain node");
+    // Also Pods that nothing replaces, and their data.
+    console.keys(&format!("{UP}{UP} {UP} {DOWN}{DOWN}{DOWN}{AGREE}"));
+    console.sees("drained: no Pod is left to wait for");
+    assert!(cluster.get("pod duo -n demo").is_err(), "the Pod was moved away");
+    console.press(ESC, "SchedulingDisabled");
+    console.press("u", "uncordon node");
+    console.keys(&format!("{RIGHT}\r"));
+    console.sees("nodes[1]");
+    console.waits("the node to be used again", |screen| {
+        screen.contains("nodes[1]") && !screen.contains("SchedulingDisabled")
+    });
+}
