@@ -240,7 +240,8 @@ impl<R: Shows> Index<R> {
             return false;
         }
         (self.keep, self.ranks, self.unjudged) = (pass.keep, pass.ranks, false);
-        if !self.keep.filter.reads_text() {
+        // While somebody types, the next letter may need them again.
+        if self.keep.filter.is_empty() {
             self.texts = Vec::new();
         }
         self.show();
