@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, PartialObjectMeta, PostParams};
 use kube::core::Request;
-use kube::{Client, Config};
 use mizzen_tests::Cluster;
+use mizzen_tests::measure::{client, process};
 use serde_json::json;
 
 const NAMESPACE: &str = "scale";
@@ -44,20 +45,6 @@ fn main() {
     if is_asked("restart") {
         runtime.block_on(restart());
     }
-}
-
-async fn client(cluster: &Cluster) -> Client {
-    let file = kube::config::Kubeconfig::read_from(cluster.kubeconfig()).expect("a kubeconfig");
-    let config = Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await;
-    Client::try_from(config.expect("a configuration")).expect("a client")
-}
-
-/// A field of `/proc/PID/FILE` in its own unit.
-fn process(pid: u32, file: &str, field: &str) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/{file}")).expect("a running server");
-    let line = text.lines().find_map(|line| line.strip_prefix(field));
-    let value = line.and_then(|line| line.split_whitespace().next());
-    value.and_then(|value| value.parse().ok()).expect("a number")
 }
 
 fn rss_kib(cluster: &Cluster) -> u64 {

@@ -7,6 +7,7 @@
 pub mod browser;
 pub mod etcd;
 pub mod image;
+pub mod measure;
 pub mod nodes;
 pub mod terminal;
 
