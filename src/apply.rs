@@ -3,32 +3,23 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use http::Method;
 use mizzen_api::view;
 
+use crate::cli::applying::Applying;
 use crate::cli::error::{Outcome, fail};
-use crate::cli::manifest::{Files, Manifest};
+use crate::cli::manifest::Manifest;
 use crate::cli::output::{self, Format};
 use crate::cli::targets::display;
-use crate::cli::{self, Call, Connect, Session, say};
+use crate::cli::{self, Connect, Session, say};
 
 /// Bring objects into the state that files describe.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    files: Files,
-    /// Take over fields that others manage.
-    #[arg(long)]
-    force_conflicts: bool,
-    /// Name under which the fields are managed.
-    #[arg(long, value_name = "NAME", default_value = "mizzen")]
-    field_manager: String,
+    applying: Applying,
     /// Ask the server what would happen, without doing it.
     #[arg(long, value_name = "server", num_args = 0..=1, default_missing_value = "server", require_equals = true)]
     dry_run: Option<String>,
-    /// Accepted for the sake of habit: apply always is server-side.
-    #[arg(long, hide = true)]
-    server_side: bool,
     /// Form of the output: json, yaml, name, jsonpath=….
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<Format>,
@@ -39,13 +30,10 @@ pub(crate) struct Args {
 impl Args {
     /// Runs the command.
     pub(crate) fn run(mut self) -> anyhow::Result<ExitCode> {
-        if self.files.is_empty() {
-            return fail("must specify --filename");
-        }
         let connect = std::mem::take(&mut self.connect);
         cli::run(connect, async |session| {
             let mut outcome = Outcome::default();
-            for manifest in self.files.read()? {
+            for manifest in self.applying.manifests()? {
                 outcome.note(self.apply(&session, &manifest).await);
             }
             Ok(outcome.code())
@@ -62,13 +50,8 @@ impl Args {
                 manifest.source
             ));
         }
-        let call = Call::to(Method::PATCH, &resource, namespace, name)
-            .query("fieldManager", self.field_manager.clone())
-            .query("force", self.force_conflicts.to_string())
-            .query("fieldValidation", "Strict")
-            .query_opt("dryRun", self.dry_run.as_ref().map(|_| "All"))
-            // JSON is YAML.
-            .body("application/apply-patch+yaml", object);
+        let call = self.applying.call(&resource, (namespace, name), object);
+        let call = call.query_opt("dryRun", self.dry_run.as_ref().map(|_| "All"));
         let applied = session
             .call(call)
             .await

@@ -3,6 +3,7 @@
 //! A command runs on a runtime of one thread, which is dropped without waiting for it: a read from a
 //! terminal would otherwise hold the program until the next key.
 
+pub(crate) mod applying;
 pub(crate) mod chosen;
 pub(crate) mod error;
 pub(crate) mod follow;

@@ -2,30 +2,20 @@
 
 use std::process::ExitCode;
 
-use http::Method;
 use mizzen_api::client::rest::is_not_found;
 use mizzen_api::console::diff::{self, Noise};
 use mizzen_api::view;
 use serde_json::Value;
 
-use crate::cli::error::fail;
-use crate::cli::manifest::{Files, Manifest};
-use crate::cli::{self, Call, Connect, Session, say};
+use crate::cli::applying::Applying;
+use crate::cli::manifest::Manifest;
+use crate::cli::{self, Connect, Session, say};
 
 /// Show what applying files would change; the exit code is 1 when something would.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    files: Files,
-    /// Take over fields that others manage.
-    #[arg(long)]
-    force_conflicts: bool,
-    /// Name under which the fields are managed.
-    #[arg(long, value_name = "NAME", default_value = "mizzen")]
-    field_manager: String,
-    /// Accepted for the sake of habit: apply always is server-side.
-    #[arg(long, hide = true)]
-    server_side: bool,
+    applying: Applying,
     #[command(flatten)]
     connect: Connect,
 }
@@ -36,13 +26,10 @@ const DIFFERENT: u8 = 1;
 impl Args {
     /// Runs the command.
     pub(crate) fn run(mut self) -> anyhow::Result<ExitCode> {
-        if self.files.is_empty() {
-            return fail("must specify --filename");
-        }
         let connect = std::mem::take(&mut self.connect);
         cli::run(connect, async |session| {
             let mut code = ExitCode::SUCCESS;
-            for manifest in self.files.read()? {
+            for manifest in self.applying.manifests()? {
                 if self.differs(&session, &manifest).await? {
                     code = ExitCode::from(DIFFERENT);
                 }
@@ -59,11 +46,10 @@ impl Args {
             Err(error) if error.downcast_ref().is_some_and(is_not_found) => Value::Null,
             live => live?,
         };
-        let call = Call::to(Method::PATCH, &resource, namespace, name)
-            .query("fieldManager", self.field_manager.clone())
-            .query("force", self.force_conflicts.to_string())
-            .query("dryRun", "All")
-            .body("application/apply-patch+yaml", object);
+        let call = self
+            .applying
+            .call(&resource, (namespace, name), object)
+            .query("dryRun", "All");
         let merged = session.call(call).await?;
         let hunks = diff::objects(&live, &merged, Noise::default());
         if hunks.is_empty() {

@@ -25,4 +25,5 @@ pub mod logs;
 pub mod pods;
 pub mod reflector;
 pub mod rest;
+pub mod tls;
 pub mod transfer;

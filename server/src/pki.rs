@@ -24,7 +24,7 @@ pub use authority::Authority;
 pub use jwt::Keys;
 pub use leaf::{Issued, Leaf, Profile};
 pub use mizzen_api::client::files;
-pub use tls::{ClientTrust, PeerCertificate, unverified_client_config};
+pub use tls::{ClientTrust, PeerCertificate};
 
 mod authority;
 pub mod jwt;

@@ -14,6 +14,7 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use kube::client::Body;
+use mizzen_api::client::tls::any_server;
 use parking_lot::Mutex;
 use rustls::ClientConfig;
 
@@ -117,7 +118,7 @@ impl<H: Clone> Lanes<H> {
 
 /// The CA that a server shows. Nothing is known of the server yet, and nothing is told it.
 pub(super) async fn show_authority(balancer: &Arc<Balancer>) -> anyhow::Result<String> {
-    let http = http(balancer, tls::unverified()?);
+    let http = http(balancer, any_server());
     let request = Request::get(absolute(&Uri::from_static("/cacerts"))).body(Body::empty())?;
     let response = http.request(request).await.context("cannot ask for the cluster's CA")?;
     anyhow::ensure!(

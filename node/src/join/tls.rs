@@ -3,20 +3,15 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use mizzen_api::client::tls::provider;
 use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 
 use super::certificate::Certificate;
 use crate::kubelet_api;
-
-pub(super) fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
-}
 
 /// Trusts the servers of this CA; shows a certificate if there is one.
 pub(super) fn client(ca_pem: &str, own: Option<Arc<Certificate>>) -> anyhow::Result<ClientConfig> {
@@ -30,16 +25,6 @@ pub(super) fn client(ca_pem: &str, own: Option<Arc<Certificate>>) -> anyhow::Res
     // A resumed session counts as opened with the certificate of the first one, which may have ended.
     config.resumption = Resumption::disabled();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
-}
-
-/// Takes any server, and must be told nothing secret: to look at the CA that a server shows.
-pub(super) fn unverified() -> anyhow::Result<ClientConfig> {
-    let config = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyServer))
-        .with_no_client_auth();
     Ok(config)
 }
 
@@ -72,42 +57,4 @@ fn groups(certificate: &CertificateDer<'_>) -> Option<Vec<String>> {
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
     let groups = parsed.subject().iter_organization();
     groups.map(|group| Some(group.as_str().ok()?.to_owned())).collect()
-}
-
-#[derive(Debug)]
-struct AnyServer;
-
-impl ServerCertVerifier for AnyServer {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider().signature_verification_algorithms.supported_schemes()
-    }
 }

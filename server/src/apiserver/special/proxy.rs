@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use http::Response;
+use mizzen_api::client::tls;
 use mizzen_api::object::Object;
 use mizzen_api::status::{ApiError, ApiResult};
 use serde_json::Value;
@@ -14,7 +15,6 @@ use crate::apiserver::call::Call;
 use crate::apiserver::connect::{self, Target};
 use crate::apiserver::decode;
 use crate::cache::Reader;
-use crate::pki;
 
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
@@ -152,7 +152,7 @@ fn http_target(call: &Call, name: &Name<'_>, host: &str, port: Option<u16>) -> T
     Target {
         host: host.to_owned(),
         port: port.unwrap_or(default),
-        tls: name.https.then(pki::unverified_client_config),
+        tls: name.https.then(|| Arc::new(tls::any_server())),
         path: path(call),
         prefix: prefix(call),
     }
