@@ -245,6 +245,8 @@ impl Bed {
     pub fn wait_until_ready(&self, node: &str) {
         self.cluster.wait(&format!("node {node} to be Ready"), |cluster| {
             cluster.get(&format!("node {node}")).is_ok_and(|node| {
+                // Few Pods bear that: whatever waited for one would fail without saying why.
+                assert!(!condition(&node, "DiskPressure"), "this machine's disk is nearly full");
                 condition(&node, "Ready") && node["status"]["images"].to_string().contains(image::IMAGE)
             })
         });
