@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mizzen_tests::{Cluster, can_run_containers, pause};
 use serde_json::Value;
@@ -17,6 +17,9 @@ const ESC: &str = "\x1b";
 const CLEAR: &str = "\x15";
 /// From Cancel, which has the focus where something is destroyed, to the other button.
 const AGREE: &str = "\x1b[C\r";
+
+/// After this a question that stands is another one.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// Beside the demo: a Pod of two containers that ended once, what it mounts, and a CronJob.
 const MORE: &str = r#"
@@ -242,8 +245,16 @@ fn workloads(console: &mut Console, cluster: &Cluster, hello: &dyn Fn(&str, Hold
     hello("the restart to be over", rolled);
     console.press("e", "edit deployment: what will change");
     console.sees("edited: here");
-    console.keys(AGREE);
-    hello("an edit", &|object| field(object, "/metadata/labels/edited") == "here");
+    // What changed meanwhile opens the editor again, and what will change is asked again.
+    let mut agreed: Option<Instant> = None;
+    cluster.wait("an edit", |c| {
+        if console.text().contains("what will change") && agreed.is_none_or(|at| at.elapsed() > AGAIN) {
+            console.keys(AGREE);
+            agreed = Some(Instant::now());
+        }
+        c.get("deployment hello -n demo")
+            .is_ok_and(|object| field(&object, "/metadata/labels/edited") == "here")
+    });
     console.sees("deployments(demo)[1]");
     console.press("z", "replicasets(demo)");
     console.press(ESC, "deployments(demo)[1]");
