@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::Client;
 use kube::api::{Api, Patch, PostParams};
-use kube::{Client, Config};
 use mizzen_tests::browser::{Browser, has_browser};
+use mizzen_tests::measure::client;
 use mizzen_tests::{Cluster, succeed};
 use serde_json::{Value, json};
 
@@ -75,12 +76,6 @@ fn tell(what: &str, mut values: Vec<f64>, percent: usize, most: f64) {
         "{what}: p50 {half:.1} ms, p{percent} {high:.1} ms (at most {most} ms), worst {worst:.1} ms, of {}",
         values.len()
     );
-}
-
-async fn client(cluster: &Cluster) -> Client {
-    let file = kube::config::Kubeconfig::read_from(cluster.kubeconfig()).expect("a kubeconfig");
-    let config = Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await;
-    Client::try_from(config.expect("a configuration")).expect("a client")
 }
 
 fn deployment(number: usize, replicas: usize) -> String {
