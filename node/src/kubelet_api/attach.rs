@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
+use futures::stream::SplitSink;
 use futures::{SinkExt as _, StreamExt as _};
 use http::HeaderValue;
 use http::header::SEC_WEBSOCKET_PROTOCOL;
@@ -12,9 +13,10 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::lookup::Lookup;
-use super::remote::{Output, Streams, Wanted, failed, success};
+use super::remote::{Output, Size, Streams, Wanted, failed, success};
 
 const PROTOCOL: &str = "v4.channel.k8s.io";
 
@@ -48,18 +50,53 @@ async fn connect(
     Ok(socket)
 }
 
-/// Carries input to a container, and then its end.
-async fn feed(mut stdin: mpsc::Receiver<Bytes>, mut inlet: WebSocketStream<MaybeTlsStream<TcpStream>>) {
-    while let Some(bytes) = stdin.recv().await {
-        // A process that reads no more may still write.
-        if inlet.send(framed(0, &bytes)).await.is_err() {
-            return;
+/// What is sent behind the last input; it comes back when all of that has reached the container.
+const END: &[u8] = b"end of input";
+
+type Sink = SplitSink<WebSocketStream<MaybeTlsStream<TcpStream>>, Message>;
+
+/// Carries input and sizes to a container. A task of its own: a process may not read on before somebody takes what
+/// it wrote.
+async fn feed(
+    mut sink: Sink,
+    mut stdin: Option<mpsc::Receiver<Bytes>>,
+    mut resize: mpsc::Receiver<Size>,
+    tty: bool,
+) -> anyhow::Result<()> {
+    loop {
+        tokio::select! {
+            bytes = async { stdin.as_mut()?.recv().await }, if stdin.is_some() => match bytes {
+                Some(bytes) => sink.send(framed(0, &bytes)).await?,
+                None => {
+                    stdin = None;
+                    if !tty {
+                        // The runtime takes nothing, and so what follows, before all input before is written.
+                        sink.send(framed(0, &[])).await?;
+                        sink.send(Message::Ping(END.into())).await?;
+                    }
+                }
+            },
+            Some(size) = resize.recv() => {
+                let size = json!({ "Width": size.width, "Height": size.height });
+                sink.send(framed(4, size.to_string().as_bytes())).await?;
+            }
+            else => return Ok(()),
         }
     }
-    if inlet.close(None).await.is_ok() {
-        // To its end: a connection that is dropped with something unread takes along what was sent over it.
-        while let Some(Ok(_)) = inlet.next().await {}
-    }
+}
+
+/// Ends the input. The runtime's protocol has no word for it, but closing a connection that carries nothing else does it.
+async fn end_input(lookup: &Lookup, request: AttachRequest) -> anyhow::Result<()> {
+    let only_input = AttachRequest {
+        stdout: false,
+        stderr: false,
+        ..request
+    };
+    let mut inlet = connect(lookup, only_input).await?;
+    inlet.close(None).await?;
+    // To its end: a connection that is dropped with something unread takes along what was sent over it.
+    tokio::spawn(async move { while let Some(Ok(_)) = inlet.next().await {} });
+    Ok(())
 }
 
 /// A message on a channel of the runtime's protocol.
@@ -69,85 +106,51 @@ fn framed(channel: u8, bytes: &[u8]) -> Message {
 
 async fn carry(lookup: Lookup, container_id: String, wanted: Wanted, streams: Streams) -> anyhow::Result<()> {
     let Streams {
-        mut stdin,
-        mut resize,
+        stdin,
+        resize,
         output,
         gone,
     } = streams;
-    let Wanted {
-        stdin: has_stdin,
-        stdout,
-        stderr,
-        tty,
-        ..
-    } = wanted;
-    // The runtime's protocol cannot say that input has ended, but closing a connection does. So input goes
-    // over one of its own where its end matters, which is not on a terminal, and where there is output to lose.
-    let apart = has_stdin && !tty && (stdout || stderr);
     let request = AttachRequest {
         container_id,
-        // Asked for even where none comes over this connection: the runtime takes one without input for one whose
-        // input has ended, and closes the container's.
+        // Asked for even where none comes: the runtime takes a connection without input for one whose input has
+        // ended, and closes the container's.
         stdin: true,
-        tty,
-        stdout,
-        stderr,
+        tty: wanted.tty,
+        stdout: wanted.stdout,
+        stderr: wanted.stderr,
     };
-    // The one for output first: what the input leads to must not be missed.
-    let socket = connect(&lookup, request.clone()).await?;
-    let mut has_stdin = has_stdin;
-    if apart {
-        let only_input = AttachRequest {
-            stdout: false,
-            stderr: false,
-            ..request
-        };
-        let inlet = connect(&lookup, only_input).await?;
-        let (_, nothing) = mpsc::channel(1);
-        // A task of its own: a process may not read on before what it wrote is taken.
-        tokio::spawn(feed(std::mem::replace(&mut stdin, nothing), inlet));
-        has_stdin = false;
-    }
-    let (mut sink, mut source) = socket.split();
+    let (sink, mut source) = connect(&lookup, request.clone()).await?.split();
+    let stdin = wanted.stdin.then_some(stdin);
+    let _feeding = AbortOnDropHandle::new(tokio::spawn(feed(sink, stdin, resize, wanted.tty)));
     let mut status = success();
     loop {
-        tokio::select! {
-            bytes = stdin.recv(), if has_stdin => match bytes {
-                Some(bytes) => sink.send(framed(0, &bytes)).await?,
-                None => {
-                    has_stdin = false;
-                    if !tty {
-                        sink.close().await?;
-                    }
-                }
-            },
-            Some(size) = resize.recv() => {
-                let size = json!({ "Width": size.width, "Height": size.height });
-                sink.send(framed(4, size.to_string().as_bytes())).await?;
-            }
-            message = source.next() => {
-                let Some(Ok(Message::Binary(bytes))) = message else {
-                    if matches!(message, Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Text(_)))) {
-                        continue;
-                    }
-                    break;
-                };
-                let data: Bytes = bytes.slice(1.min(bytes.len())..);
-                let sent = match bytes.first() {
-                    _ if data.is_empty() => Ok(()),
-                    Some(1) => output.send(Output::Stdout(data)).await,
-                    Some(2) => output.send(Output::Stderr(data)).await,
-                    Some(3) => {
-                        status = serde_json::from_slice(&data).unwrap_or(status);
-                        Ok(())
-                    }
-                    _ => Ok(()),
-                };
-                if sent.is_err() {
-                    break;
-                }
-            }
+        let message = tokio::select! {
+            message = source.next() => message,
             () = gone.cancelled() => break,
+        };
+        let bytes = match message {
+            Some(Ok(Message::Binary(bytes))) => bytes,
+            Some(Ok(Message::Pong(what))) if what == END => {
+                end_input(&lookup, request.clone()).await?;
+                continue;
+            }
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Text(_))) => continue,
+            _ => break,
+        };
+        let data: Bytes = bytes.slice(1.min(bytes.len())..);
+        let sent = match bytes.first() {
+            _ if data.is_empty() => Ok(()),
+            Some(1) => output.send(Output::Stdout(data)).await,
+            Some(2) => output.send(Output::Stderr(data)).await,
+            Some(3) => {
+                status = serde_json::from_slice(&data).unwrap_or(status);
+                Ok(())
+            }
+            _ => Ok(()),
+        };
+        if sent.is_err() {
+            break;
         }
     }
     let _ = output.send(Output::Status(status)).await;
