@@ -3,7 +3,8 @@
 use std::process::{Command, ExitCode};
 
 use anyhow::Context as _;
-use mizzen_api::console::action;
+use mizzen_api::client::rest::is_conflict;
+use mizzen_api::console::{action, diff};
 use mizzen_api::resource::Resource;
 use mizzen_api::{view, yaml};
 use serde_json::Value;
@@ -69,7 +70,7 @@ async fn edit(session: &Session, resource: &Resource, mut object: Value, for_sho
             tell("Edit cancelled, no changes made.");
             return Ok(());
         }
-        let sent = send(session, resource, &body, for_show).await;
+        let sent = send(session, resource, &object, &body, for_show).await;
         let Err(error) = sent else {
             return Ok(say(format!("{} edited", display(resource, view::name(&object))))?);
         };
@@ -88,14 +89,32 @@ async fn edit(session: &Session, resource: &Resource, mut object: Value, for_sho
     }
 }
 
-async fn send(session: &Session, resource: &Resource, body: &str, for_show: bool) -> anyhow::Result<()> {
-    let object: Value = serde_saphyr::from_str(body).or_else(|error| fail(error.to_string()))?;
-    let mut plan = action::replace(resource, &object);
-    for request in &mut plan.requests {
-        // A misspelt field would be gone without a word.
-        request.query.push(("fieldValidation", "Strict"));
+async fn send(
+    session: &Session,
+    resource: &Resource,
+    before: &Value,
+    body: &str,
+    for_show: bool,
+) -> anyhow::Result<()> {
+    let mut edited: Value = serde_saphyr::from_str(body).or_else(|error| fail(error.to_string()))?;
+    loop {
+        let mut plan = action::replace(resource, &edited);
+        for request in &mut plan.requests {
+            // A misspelt field would be gone without a word.
+            request.query.push(("fieldValidation", "Strict"));
+        }
+        let error = match carry_out(session, plan, for_show).await {
+            Err(error) if error.downcast_ref().is_some_and(is_conflict) => error,
+            result => return result.map(drop),
+        };
+        let newest = session
+            .get(resource, view::namespace(before), view::name(before))
+            .await?;
+        if !diff::is_untouched(before, &newest) {
+            return Err(error);
+        }
+        edited = diff::carry_over(before, &edited, &newest);
     }
-    carry_out(session, plan, for_show).await.map(drop)
 }
 
 fn open(file: &std::path::Path) -> anyhow::Result<()> {

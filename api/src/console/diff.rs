@@ -150,6 +150,12 @@ pub fn merge_patch(before: &Value, after: &Value) -> Value {
     patch.into()
 }
 
+/// Whether two versions of an object differ at most in what changes by itself: an edit of one is as good on the
+/// other, and nobody needs to be asked again.
+pub fn is_untouched(before: &Value, newest: &Value) -> bool {
+    tidy(before, Noise::default()) == tidy(newest, Noise::default())
+}
+
 /// What was edited, on top of a newer version of the object: the edit's differences, not its text.
 pub fn carry_over(before: &Value, edited: &Value, newest: &Value) -> Value {
     let mut change = merge_patch(before, edited);
@@ -269,6 +275,15 @@ mod tests {
             carry_over(&base, &mine, &theirs),
             json!({"metadata": {"resourceVersion": "2"}, "data": {"a": "mine", "b": "theirs"}})
         );
+    }
+
+    #[test]
+    fn an_object_is_untouched_when_only_its_status_moved() {
+        let before = json!({"metadata": {"resourceVersion": "1"}, "spec": {"a": 1}, "status": {"ready": 0}});
+        let mut newest = json!({"metadata": {"resourceVersion": "2"}, "spec": {"a": 1}, "status": {"ready": 1}});
+        assert!(is_untouched(&before, &newest));
+        newest["metadata"]["labels"] = json!({"a": "b"});
+        assert!(!is_untouched(&before, &newest));
     }
 
     #[test]

@@ -259,30 +259,36 @@ impl Edit {
         let [edited] = &edited[..] else {
             return Err(invalid("one object is expected"));
         };
-        let plan: Plan = self.resource.with_value(|resource| action::replace(resource, edited));
-        let request = &plan.requests[0];
-        let result = match dry_run {
-            true => send(&request.dry_run()).await,
-            false => send(request).await,
-        };
-        let conflict = matches!(&result, Err(Failure::Status { code: 409, .. }));
-        if !dry_run && !conflict {
-            let id = self.app.note(plan.command, 1);
-            self.app
-                .settle(id, result.as_ref().map(drop).map_err(ToString::to_string));
-        }
-        if conflict {
-            let newest = self.load().await?;
-            let carried = diff::carry_over(&self.base.get_untracked(), edited, &newest);
-            self.source.set(editable(&carried));
-            self.preview
-                .set(Some(diff::objects(&newest, &carried, Noise::default())));
+        let mut edited = edited.clone();
+        loop {
+            let plan: Plan = self.resource.with_value(|resource| action::replace(resource, &edited));
+            let request = &plan.requests[0];
+            let result = match dry_run {
+                true => send(&request.dry_run()).await,
+                false => send(request).await,
+            };
+            if !matches!(&result, Err(Failure::Status { code: 409, .. })) {
+                if !dry_run {
+                    let id = self.app.note(plan.command, 1);
+                    self.app
+                        .settle(id, result.as_ref().map(drop).map_err(ToString::to_string));
+                }
+                self.carried.set(false);
+                return result.map(Some);
+            }
+            let (base, newest) = (self.base.get_untracked(), self.load().await?);
+            edited = diff::carry_over(&base, &edited, &newest);
+            let untouched = diff::is_untouched(&base, &newest);
+            if !untouched {
+                self.source.set(editable(&edited));
+                self.preview.set(Some(diff::objects(&newest, &edited, Noise::default())));
+                self.carried.set(true);
+            }
             self.base.set(newest);
-            self.carried.set(true);
-            return Ok(None);
+            if !untouched {
+                return Ok(None);
+            }
         }
-        self.carried.set(false);
-        result.map(Some)
     }
 
     fn go(self, dry_run: bool) {

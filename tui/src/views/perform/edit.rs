@@ -22,17 +22,35 @@ const HEADER: &str = "# Please edit the object below. Lines beginning with a '#'
 pub(super) struct Edit {
     /// What the editor gave back last.
     text: String,
-    /// The change, when it is to be carried over to a newer version.
-    change: Option<Value>,
+    /// What somebody else was faster than, to be carried over to the newest version.
+    tried: Option<Tried>,
+}
+
+/// An edit that came too late.
+#[derive(Debug)]
+struct Tried {
+    before: Value,
+    edited: Value,
+    /// Whether its difference was agreed to.
+    agreed: bool,
 }
 
 impl Perform {
     pub(super) fn begin_edit(&mut self, cx: &Cx<'_>) -> Vec<Do> {
-        if let Some(change) = self.edit.change.take() {
-            let mut edited = self.objects[0].clone();
-            json_patch::merge(&mut edited, &change);
+        if let Some(tried) = self.edit.tried.take() {
+            let newest = &self.objects[0];
+            let untouched = diff::is_untouched(&tried.before, newest);
+            let edited = diff::carry_over(&tried.before, &tried.edited, newest);
             self.plans = vec![action::replace(&self.resource, &edited)];
-            return self.try_edit(cx);
+            if untouched && tried.agreed {
+                return self.send(cx);
+            }
+            let mut wanted = self.try_edit(cx);
+            if !untouched {
+                let what = "somebody changed it meanwhile: your change on top of theirs is shown";
+                wanted.push(Do::say(Tone::Warning, what));
+            }
+            return wanted;
         }
         let mut shown = self.objects[0].clone();
         if let Some(metadata) = shown.get_mut("metadata").and_then(Value::as_object_mut) {
@@ -77,20 +95,12 @@ impl Perform {
     pub(super) fn edit_again(&mut self, why: &str, cx: &Cx<'_>) -> Vec<Do> {
         debug_assert_eq!(self.action.what, Deed::Edit, "only edits come back");
         if why.contains("the object has been modified") {
-            let edited = self.plans[0].requests[0].body.clone();
-            let mut change = diff::merge_patch(&self.objects[0], &edited);
-            if let Some(metadata) = change.get_mut("metadata").and_then(Value::as_object_mut) {
-                // Those are the newest version's own.
-                metadata
-                    .retain(|field, _| !matches!(field.as_str(), "resourceVersion" | "managedFields" | "generation"));
-            }
-            self.edit.change = Some(change);
-            let mut wanted = self.read(cx);
-            wanted.push(Do::say(
-                Tone::Warning,
-                "somebody changed it meanwhile: your change on top of theirs is shown",
-            ));
-            return wanted;
+            self.edit.tried = Some(Tried {
+                before: self.objects[0].clone(),
+                edited: self.plans[0].requests[0].body.clone(),
+                agreed: self.stage == Stage::Sending,
+            });
+            return self.read(cx);
         }
         let reason: String = why.lines().map(|line| format!("# {line}\n")).collect();
         let body = self.edit.text.lines().filter(|line| !line.starts_with('#'));

@@ -177,4 +177,21 @@ fn edits_come_back_with_the_reason() {
     console.answer(Reply::Each(vec![Ok(newest)]));
     let job = console.job().1;
     assert!(job.contains("Number(3)") && job.contains("\"new\""), "{job}");
+
+    // Agreed to; then only the status moves, and nobody is asked again.
+    let mut after = deployment(3);
+    after["metadata"]["labels"] = json!({"new": "label"});
+    console.answer(Reply::Each(vec![Ok(after)]));
+    console.keys(&[Tab, Enter]);
+    assert!(console.job().1.starts_with("Send"), "{}", console.job().1);
+    let conflict = "Operation cannot be fulfilled: the object has been modified; please apply your changes".to_owned();
+    console.answer(Reply::Each(vec![Err(conflict)]));
+    assert!(console.job().1.starts_with("Read"), "{}", console.job().1);
+    let mut newest = deployment(2);
+    newest["metadata"]["labels"] = json!({"new": "label"});
+    newest["metadata"]["resourceVersion"] = json!("99");
+    newest["status"]["observedGeneration"] = json!(7);
+    console.answer(Reply::Each(vec![Ok(newest)]));
+    let job = console.job().1;
+    assert!(job.starts_with("Send") && job.contains("\"99\"") && job.contains("Number(3)"), "{job}");
 }
