@@ -565,7 +565,14 @@ async fn init_containers_restarts_and_ends() {
         serde_json::from_value(json!({ "metadata": { "name": "later" }, "stringData": {} })).expect("a secret");
     let secrets: Api<k8s_openapi::api::core::v1::Secret> = Api::namespaced(world.client.clone(), "default");
     secrets.create(&PostParams::default(), &secret).await.expect("made");
-    world.pod("waits", "done", phase("Succeeded")).await;
+    let pod = world.pod("waits", "done", phase("Succeeded")).await;
+    // Its volumes go, and the directory stays, by which its log is known to be ours.
+    let uid = pod["metadata"]["uid"].as_str().expect("a uid");
+    let directory = world.dir.path().join(format!("agent/kubelet/pods/{uid}"));
+    wait("an empty directory", async || {
+        std::fs::read_dir(&directory).is_ok_and(|mut entries| entries.next().is_none())
+    })
+    .await;
 
     world.create("late", json!({ "activeDeadlineSeconds": 2, "terminationGracePeriodSeconds": 1, "containers": [script("a", WAIT)] })).await;
     let pod = world.pod("late", "failed", phase("Failed")).await;

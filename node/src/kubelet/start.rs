@@ -16,7 +16,7 @@ use super::podinfo::{self, PodInfo};
 use super::runtime::{Instance, InstanceState, LocalImage, Sandbox};
 use super::shared::Shared;
 use super::volumes::mounts::{self, Sources};
-use super::volumes::{References, VolumePaths, blocking};
+use super::volumes::{self, References, VolumePaths, blocking};
 use super::{dns, env, resources, security};
 
 /// The least time between the stop signal and the kill, even after a hook that used all of it.
@@ -407,8 +407,13 @@ pub async fn forget(shared: Arc<Shared>, pod: Arc<Pod>, sandboxes: Vec<String>) 
             _ => Ok(()),
         }
     });
-    if let Err(error) = removed.await {
-        tracing::warn!(error, pod = pod.name(), "logs not removed");
+    // The directory last: until then it says whose the logs are.
+    let removed = match removed.await {
+        Ok(()) => volumes::tear_down(shared.paths.pod(pod.uid())).await,
+        failed => failed,
+    };
+    if let Err(error) = removed {
+        tracing::warn!(error, pod = pod.name(), "logs and directory not removed");
     }
     shared.volumes.forget(pod.uid());
     shared.index.forget(pod.uid());

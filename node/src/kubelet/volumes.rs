@@ -280,7 +280,23 @@ pub fn has_content(pod: &Pod) -> bool {
         .any(|volume| payload::plugin(volume).is_some())
 }
 
-/// Unmounts and removes everything under a Pod's directory.
+/// Unmounts and removes everything under a Pod's directory, and leaves that: by it the Pod's log is known to be ours.
+///
+/// # Errors
+/// The path and what the kernel said.
+pub async fn empty(pod_dir: PathBuf) -> Result<(), String> {
+    blocking(move || {
+        let existed = pod_dir.exists();
+        disk::remove_tree(&pod_dir)?;
+        match existed {
+            true => std::fs::create_dir(&pod_dir).map_err(|error| disk::named(&pod_dir, error)),
+            false => Ok(()),
+        }
+    })
+    .await
+}
+
+/// Unmounts and removes a Pod's directory and everything under it.
 ///
 /// # Errors
 /// The path and what the kernel said.

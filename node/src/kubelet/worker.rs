@@ -458,7 +458,7 @@ impl Worker {
                 self.keeper.abort_all();
                 let dir = shared.paths.pod(pod.uid());
                 self.step(key, async move {
-                    let torn = volumes::tear_down(dir).await;
+                    let torn = volumes::empty(dir).await;
                     if torn.is_err() {
                         tokio::time::sleep(Duration::from_secs(1)).await;
                     }

@@ -281,7 +281,8 @@ impl Edit {
             let untouched = diff::is_untouched(&base, &newest);
             if !untouched {
                 self.source.set(editable(&edited));
-                self.preview.set(Some(diff::objects(&newest, &edited, Noise::default())));
+                self.preview
+                    .set(Some(diff::objects(&newest, &edited, Noise::default())));
                 self.carried.set(true);
             }
             self.base.set(newest);

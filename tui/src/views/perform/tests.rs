@@ -193,5 +193,8 @@ fn edits_come_back_with_the_reason() {
     newest["status"]["observedGeneration"] = json!(7);
     console.answer(Reply::Each(vec![Ok(newest)]));
     let job = console.job().1;
-    assert!(job.starts_with("Send") && job.contains("\"99\"") && job.contains("Number(3)"), "{job}");
+    assert!(
+        job.starts_with("Send") && job.contains("\"99\"") && job.contains("Number(3)"),
+        "{job}"
+    );
 }
