@@ -47,7 +47,11 @@ fi
 [ "${1:-build}" = build ] || exit 0
 
 # A target directory of its own: these builds neither wait for nor undo the program's.
-build() { "$cargo" rustc --locked --package mizzen-web --lib --crate-type cdylib --profile web --target $target --target-dir "$out/web" "$@"; }
+# The linker leaves in what leads where: that tells the bundler what the first view can be without.
+build() {
+    "$cargo" rustc --locked --package mizzen-web --lib --crate-type cdylib --profile web --target $target --target-dir "$out/web" "$@" \
+        -- -Clink-args=--emit-relocs
+}
 if [ -n "$std" ]; then
     PATH=$(dirname "$(command -v "$rustc")"):$PATH
     export PATH RUSTC="$rustc" RUSTC_BOOTSTRAP=1

@@ -9,9 +9,11 @@
 //! - [`follow`]: when to list, watch and wait;
 //! - [`headings`]: the columns of a table, ours or the server's;
 //! - [`locator`]: a view or an object as text that can be shared;
+//! - [`loglevel`]: how bad a line of a log is;
 //! - [`command`]: what `:` takes, and how it is completed;
 //! - [`rows`]: rows of a table, and their order under filter and sort, kept up to date change by change;
 //! - [`action`]: what can be done to objects, and the requests that do it;
+//! - [`assist`]: what may stand at a place in a manifest, from OpenAPI;
 //! - [`metrics`]: what is used, beside what was asked for;
 //! - [`panel`]: a Deployment, a Service or a node in a few lines;
 //! - [`policy`]: what roles grant, and to whom;
@@ -27,6 +29,7 @@
 //! - [`workloads`]: all kinds that run something, in one table.
 
 pub mod action;
+pub mod assist;
 pub mod command;
 pub mod diff;
 pub mod filter;
@@ -34,6 +37,7 @@ pub mod follow;
 pub mod headings;
 pub mod highlight;
 pub mod locator;
+pub mod loglevel;
 pub mod metrics;
 pub mod panel;
 pub mod policy;

@@ -1,6 +1,6 @@
 //! The dashboard in headless Chromium with many Pods on simulated nodes: how much the first view loads and how soon
 //! it can be used, how long an event takes to its cell, a keystroke in the filter, and frames while the table
-//! scrolls under changes.
+//! scrolls under changes, whether its memory grows while much changes, and what goes over the wire while nothing does.
 //!
 //! `cargo bench -p mizzen-tests --bench dashboard` takes 10,000 Pods; `MIZZEN_DASHBOARD_PODS` chooses another
 //! number. Needs a program that the dashboard was built into, chromium and chromium-driver.
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::Client;
-use kube::api::{Api, Patch, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PostParams};
 use mizzen_tests::browser::{Browser, has_browser};
 use mizzen_tests::measure::client;
 use mizzen_tests::{Cluster, succeed};
@@ -24,6 +24,12 @@ const EVENTS: usize = 200;
 const CHANGES_PER_SECOND: u64 = 200;
 /// How long it scrolls.
 const SCROLL: Duration = Duration::from_secs(10);
+
+/// Rounds of changes after which memory is looked at, and changes in each: together about what an hour brings.
+const ROUNDS: usize = 4;
+const CHURN: usize = 3_000;
+/// How long nothing happens.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// Tells in the page when the row of a name was first there, by the clock that server and page share.
 const OBSERVE: &str = "window.seen = {}; new MutationObserver(() => { const now = performance.timeOrigin + performance.now(); \
@@ -107,6 +113,7 @@ async fn measure() {
     browser.open(login.trim());
     browser.wait("return document.querySelector('#user')?.innerText.length > 0");
     println!("{pods} Pods; all figures with everything on this machine, the browser included");
+    browser.watch_memory();
     first_view(&browser, &url("pods"));
     browser.wait_at_most(
         Duration::from_mins(2),
@@ -114,6 +121,8 @@ async fn measure() {
     );
     filter(&browser);
     scroll(&browser, &client, pods).await;
+    memory(&browser, &client).await;
+    idle(&browser, "Pods").await;
     events(&browser, &client, &url("configmaps?ns=default")).await;
 }
 
@@ -181,6 +190,61 @@ async fn scroll(browser: &Browser, client: &Client, pods: usize) {
     let frames = browser.script("window.rolling = false; return frames_ms.slice(2)");
     println!("scrolling {pods} rows with {rate:.0} changes/s:");
     tell("  frames", numbers(&frames), 95, 33.0);
+}
+
+/// Memory of the page after each round of Pods that come, change and go.
+async fn memory(browser: &Browser, client: &Client) {
+    let api = Api::<Pod>::namespaced(client.clone(), "default");
+    let pod = |n: usize| {
+        serde_json::from_value(
+            json!({"metadata": {"name": format!("churn-{n}"), "labels": {"churn": n.to_string()}},
+            "spec": {"nodeName": "nowhere", "containers": [{"name": "a", "image": "a"}]}}),
+        )
+        .expect("a Pod")
+    };
+    let mut kept = Vec::new();
+    for round in 0..ROUNDS {
+        let mut running = tokio::task::JoinSet::new();
+        for n in 0..CHURN / 3 {
+            let (api, pod) = (api.clone(), pod(n));
+            running.spawn(async move {
+                let name = format!("churn-{n}");
+                api.create(&PostParams::default(), &pod).await.expect("created");
+                let label = json!({"metadata": {"labels": {"churn": format!("round-{round}")}}});
+                api.patch(&name, &Default::default(), &Patch::Merge(&label))
+                    .await
+                    .expect("changed");
+                api.delete(&name, &DeleteParams::default().grace_period(0))
+                    .await
+                    .expect("deleted");
+            });
+            if running.len() >= 16 {
+                running.join_next().await;
+            }
+        }
+        while running.join_next().await.is_some() {}
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        kept.push(browser.heap());
+    }
+    let line = |(objects, program): &(u64, u64)| format!("{} KiB + {} KiB", objects / 1024, program / 1024);
+    let lines: Vec<_> = kept.iter().map(line).collect();
+    let sum = |(objects, program): (u64, u64)| (objects + program) as f64;
+    // The first round makes room that the others use again.
+    let growth = 100.0 * (sum(kept[ROUNDS - 1]) / sum(kept[1]) - 1.0);
+    println!(
+        "memory after each {CHURN} changes (objects + program): {}; the last {} rounds grew it by {growth:.1} % (must not grow)",
+        lines.join(", "),
+        ROUNDS - 2
+    );
+}
+
+/// What goes over the wire while a page is open and nothing happens.
+async fn idle(browser: &Browser, what: &str) {
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let before = browser.traffic();
+    tokio::time::sleep(IDLE).await;
+    let rate = (browser.traffic() - before) as f64 / IDLE.as_secs_f64();
+    println!("idle, {what}: {rate:.0} bytes/s (at most 1024)");
 }
 
 /// From the moment before an object is created to its row in the page.

@@ -6,10 +6,11 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read as _, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,8 @@ struct Network {
     namespace: File,
     /// Ports that lead to the machine's.
     ports: Mutex<BTreeSet<u16>>,
+    /// Bytes that went through them, either way.
+    traffic: Arc<AtomicU64>,
 }
 
 impl Network {
@@ -56,6 +59,7 @@ impl Network {
         Self {
             namespace: made.join().expect("a network"),
             ports: Mutex::new(BTreeSet::new()),
+            traffic: Arc::default(),
         }
     }
 
@@ -74,23 +78,31 @@ impl Network {
             return;
         }
         let listener = self.inside(|| TcpListener::bind(("127.0.0.1", port)).expect("a port that nobody has"));
+        let traffic = self.traffic.clone();
         thread::spawn(move || {
             for near in listener.incoming().flatten() {
                 // When nobody listens there, the connection ends.
                 if let Ok(far) = TcpStream::connect(("127.0.0.1", port)) {
-                    join(&near, &far);
+                    join(&near, &far, &traffic);
                 }
             }
         });
     }
 }
 
-/// Hands on what comes from either side, until one of them ends.
-fn join(near: &TcpStream, far: &TcpStream) {
+/// Hands on what comes from either side, until one of them ends, and counts it.
+fn join(near: &TcpStream, far: &TcpStream, traffic: &Arc<AtomicU64>) {
     for (from, to) in [(near, far), (far, near)] {
         let (mut from, mut to) = (from.try_clone().expect("a socket"), to.try_clone().expect("a socket"));
+        let traffic = traffic.clone();
         thread::spawn(move || {
-            std::io::copy(&mut from, &mut to).ok();
+            let mut piece = [0; 16 * 1024];
+            while let Ok(length @ 1..) = from.read(&mut piece) {
+                traffic.fetch_add(length as u64, Ordering::Relaxed);
+                if to.write_all(&piece[..length]).is_err() {
+                    break;
+                }
+            }
             from.shutdown(Shutdown::Both).ok();
             to.shutdown(Shutdown::Both).ok();
         });
@@ -263,11 +275,41 @@ impl Browser {
         self.wait(&format!("return !document.body.innerText.includes({})", json!(text)));
     }
 
+    /// Asks the browser what only its developer tools may ask.
+    #[track_caller]
+    fn tools(&self, command: &str, parameters: &Value) -> Value {
+        let path = format!("{}/goog/cdp/execute", self.session);
+        let asked = self.call("POST", &path, &json!({"cmd": command, "params": parameters}));
+        asked.unwrap_or_else(|error| panic!("{command}: {error}"))
+    }
+
     /// Forgets what was loaded before.
     pub fn clear_cache(&self) {
-        let path = format!("{}/goog/cdp/execute", self.session);
-        let command = json!({"cmd": "Network.clearBrowserCache", "params": {}});
-        self.call("POST", &path, &command).expect("the cache is cleared");
+        self.tools("Network.clearBrowserCache", &json!({}));
+    }
+
+    /// Bytes that went between the browser and the servers so far, as they are on the wire.
+    pub fn traffic(&self) -> u64 {
+        self.network.traffic.load(Ordering::Relaxed)
+    }
+
+    /// From the next page on, [`Browser::heap`] knows how much memory the page's program has.
+    pub fn watch_memory(&self) {
+        let source = "for (const name of ['instantiate', 'instantiateStreaming']) { const original = WebAssembly[name]; \
+            WebAssembly[name] = async (...given) => { const made = await original.apply(WebAssembly, given); \
+            const memory = (made.instance ?? made).exports.memory; if (memory) window.programMemory = memory; return made } }";
+        self.tools("Page.addScriptToEvaluateOnNewDocument", &json!({"source": source}));
+    }
+
+    /// Bytes that the page keeps: objects of scripts after unused ones are collected, and the program's memory.
+    pub fn heap(&self) -> (u64, u64) {
+        for _ in 0..2 {
+            self.tools("HeapProfiler.collectGarbage", &json!({}));
+        }
+        let usage = self.tools("Runtime.getHeapUsage", &json!({}));
+        let program = self.script("return window.programMemory?.buffer.byteLength ?? 0");
+        let number = |value: &Value| value.as_f64().unwrap_or_default() as u64;
+        (number(&usage["usedSize"]), number(&program))
     }
 
     /// A picture of the window, as a PNG file.

@@ -83,6 +83,17 @@ fn tables_change_as_the_cluster_does() {
 
     world.open("configmaps?ns=default");
     browser.wait_text("kube-root-ca.crt");
+    let modules = "performance.getEntriesByType('resource').filter(e => e.name.endsWith('.wasm')).length";
+    assert_eq!(
+        browser.script(&format!("return {modules}")),
+        1,
+        "what a click leads to is not loaded before"
+    );
+    browser.script("document.querySelector('.window .row a').click()");
+    browser.wait("return !!document.querySelector('.tabs')");
+    browser.wait(&format!("return {modules} == 2"));
+    world.open("configmaps?ns=default");
+    browser.wait_text("kube-root-ca.crt");
     cluster.run(&["create", "configmap", "one", "--from-literal=a=1"]);
     browser.wait_text("one");
     cluster.run(&["delete", "configmap", "one"]);
@@ -103,6 +114,15 @@ fn tables_change_as_the_cluster_does() {
     );
     browser.click(".empty button");
     browser.wait("return document.querySelectorAll('.window .row').length == 3");
+
+    // What is marked is part of the address too.
+    browser.keys("j ");
+    browser.wait("return /sel=default\\/web-/.test(location.search) && document.querySelectorAll('.window .row.marked').length == 1");
+    let address = browser.script("return location.href");
+    browser.open(address.as_str().expect("an address"));
+    browser.wait("return document.querySelector('.window .row.marked input')?.checked");
+    browser.keys("\u{e00c}");
+    browser.wait("return !location.search.includes('sel=') && !document.querySelector('.window .row.marked')");
 
     // Columns are chosen, one or all.
     let columns = "[...document.querySelectorAll('.heading')].map(h => h.innerText.trim())";
@@ -142,6 +162,23 @@ fn tables_change_as_the_cluster_does() {
     cluster.wait("edit", |c| {
         c.get("deployment web").is_ok_and(|d| d["spec"]["replicas"] == 2)
     });
+
+    // What is read and written has colours; the server's schema says what a field means and what may follow.
+    browser.wait("return document.querySelectorAll('.behind .y-key').length > 5");
+    browser.script(
+        "const e = document.querySelector('#editor'), at = e.value.indexOf('replicas:') + 3; e.focus(); \
+         e.setSelectionRange(at, at); e.click()",
+    );
+    browser.wait("return /integer.*desired pods/.test(document.querySelector('.told')?.innerText)");
+    browser.script("const e = document.querySelector('#editor'), at = e.value.indexOf('\\nspec:') + 6; e.setSelectionRange(at, at)");
+    browser.keys("\u{e007}  pau");
+    browser.wait("return document.querySelector('.offer')?.innerText.includes('paused')");
+    browser.keys("\u{e007}");
+    browser.wait("return document.querySelector('.offer')?.innerText.includes('true')");
+    browser.keys("\u{e015}\u{e007}");
+    browser.wait("return document.querySelector('#editor').value.includes('\\n  paused: false\\n')");
+    world.open("deployments.apps/default/web?tab=yaml");
+    browser.wait("return document.querySelector('.yaml .y-key')?.innerText == 'apiVersion'");
 
     // Somebody else is faster: their change stays, and this one stands on top of it.
     world.open("deployments.apps/default/web?tab=edit");
@@ -325,11 +362,52 @@ fn a_shell_and_logs_come_from_a_pod() {
         .as_str()
         .expect("a name")
         .to_owned();
+
+    // Many lines, of which few are in the document; what is bad is found.
+    cluster.apply(
+        r#"{apiVersion: v1, kind: Pod, metadata: {name: many, namespace: default}, spec: {terminationGracePeriodSeconds: 0,
+        containers: [{name: main, image: "mizzen.test/busybox:1", command: [sh, -c, 'seq 1 99997;
+        echo "W0101 10:00:00.000000 1 x.go:1] careful"; echo "level=error msg=boom";
+        printf "<img src=x onerror=window.pwned=1>\\033]0;<script>window.pwned=1</script>\\007\\n"; sleep 3600']}]}}"#,
+    );
+    world.open("pods/default/many?tab=logs");
+    browser.wait("return document.querySelector('#log')?.innerText.includes('boom')");
+    browser.script("const s = document.querySelector('#amount'); s.value = 1; s.dispatchEvent(new Event('change', {bubbles: true}))");
+    browser.wait("return document.querySelector('.count').innerText.startsWith('100000 ')");
+    browser.wait("return document.querySelector('#log').innerText.includes('boom')");
+    browser.wait("return document.querySelectorAll('#log .rows div').length < 200");
+    browser.script("document.querySelector('#log').scrollTop = 0");
+    browser.wait("return /^1$/m.test(document.querySelector('#log').innerText)");
+    let level = |at: u32| {
+        browser.script(&format!(
+            "const s = document.querySelector('#level'); s.value = {at}; s.dispatchEvent(new Event('change', {{bubbles: true}}))"
+        ))
+    };
+    level(2);
+    browser.wait("return document.querySelector('.count').innerText.startsWith('2/100000 ')");
+    level(3);
+    browser.wait("return document.querySelector('.count').innerText.startsWith('1/100000 ')");
+    level(0);
+    browser.script("const i = document.querySelector('#filter'); i.value = 'onerror'; i.dispatchEvent(new Event('input', {bubbles: true}))");
+    browser.wait("return document.querySelector('.count').innerText.startsWith('1/100000 ')");
+    browser.wait_text("<img src=x onerror=window.pwned=1>");
+
     world.open(&format!("pods/default/{name}?tab=shell"));
     browser.wait("return !!document.querySelector('#connected')");
     browser.script("document.querySelector('#terminal').focus()");
     browser.keys("echo $((6*7))\u{e007}");
     browser.wait("return [...document.querySelectorAll('#terminal div')].some(l => l.innerText.trim() == '42')");
+    // What a container prints commands the terminal, never the page.
+    browser.keys(
+        "printf '<img src=x onerror=window.pwned=1>\\033]0;<script>window.pwned=1</script>\\007\\033[31mok'\u{e007}",
+    );
+    browser.wait("return [...document.querySelectorAll('#terminal .f1')].some(s => s.innerText.includes('ok'))");
+    assert_eq!(browser.script("return typeof window.pwned"), "undefined");
+    assert_eq!(
+        browser.script("return document.querySelectorAll('main img, main script').length"),
+        0
+    );
+    browser.keys("\u{e007}");
     // A program that takes the whole screen, and a file that it writes.
     browser.keys("vi /note\u{e007}");
     browser.wait("return document.querySelector('#terminal').innerText.includes('~')");
@@ -382,6 +460,15 @@ fn pages_tell_what_belongs_together() {
         .to_owned();
     world.log_in();
 
+    // The overview: what the nodes have and what is asked of it, as it goes on, of every kind followed once.
+    world.open("overview");
+    browser.wait("return document.querySelector('[data-chart=cpu] .requested')?.getAttribute('d').startsWith('M')");
+    browser.wait("return [...document.querySelectorAll('.tile')].some(t => /^pods\\s+3/.test(t.innerText))");
+    assert_eq!(
+        browser.script("return performance.getEntries().filter(e => e.name.includes('/api/v1/pods?limit')).length"),
+        1
+    );
+
     // A namespace: what is left of its quota, and what is in it.
     world.open("namespaces/shop");
     browser.wait("return document.querySelector('.facts')?.innerText.includes('3 of 4')");
@@ -396,6 +483,7 @@ fn pages_tell_what_belongs_together() {
         "return document.querySelector('#endpoints').innerText.includes('Pod/{}')",
         name(0)
     ));
+    browser.wait_text("kubectl port-forward -n shop service/web 8080:80");
     cluster.run(&["scale", "deployment", "web", "-n", "shop", "--replicas=2"]);
     browser.wait("return document.querySelectorAll('#endpoints tbody tr').length == 2");
     cluster.run(&["scale", "deployment", "web", "-n", "shop", "--replicas=3"]);
@@ -524,6 +612,7 @@ fn everybody_can_use_every_page() {
         ("pods?ns=default", ".window .row"),
         ("secrets?ns=nowhere", ".empty"),
         ("deployments.apps/default/web", "pre.text"),
+        ("deployments.apps/default/web?tab=yaml", ".y-key"),
         ("deployments.apps/default/web?tab=rollout", ".diff"),
         ("deployments.apps/default/web?tab=edit", "#editor"),
         ("deployments.apps/default/web?tab=related", "main h2"),
@@ -540,6 +629,7 @@ fn everybody_can_use_every_page() {
         ("[data-act=delete]", "#propagation"),
         ("[data-act=set-image]", "#check"),
         ("header button", "#manifest"),
+        ("header button[aria-label]", ".keys"),
     ];
     let mut found = Vec::new();
     let mut check = |what: &str| {
@@ -600,12 +690,14 @@ fn the_first_load_is_small() {
     let found = succeed(
         Command::new("find")
             .arg(dist())
-            .args(["-name", "*.br", "-printf", "%s %P\n"]),
+            // What only a click leads to is left out.
+            .args(["-name", "*.br", "!", "-name", "more-*", "-printf", "%s %P\n"]),
     );
     let sizes = found
         .lines()
         .filter_map(|line| line.split(' ').next()?.parse::<u64>().ok());
     let total: u64 = sizes.sum();
     println!("{found}first load: {total} bytes in brotli");
+    assert!(found.contains("mizzen-"), "{found}");
     assert!(total <= FIRST_LOAD_MAX_BYTES, "{total} bytes");
 }

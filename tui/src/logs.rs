@@ -1,6 +1,6 @@
 //! Logs: the lines, which of them are shown, and the view.
 //!
-//! - [`ring`]: the last million lines; [`severity`]: how bad a line is; [`ansi`]: what a terminal may be given;
+//! - [`ring`]: the last million lines; [`ansi`]: what a terminal may be given;
 //! - [`filter`]: which lines are shown; `layout`: a line as rows of the screen; [`palette`]: colours;
 //! - [`pane`]: the view.
 
@@ -10,4 +10,5 @@ mod layout;
 pub mod palette;
 pub mod pane;
 pub mod ring;
-pub mod severity;
+
+pub use mizzen_api::console::loglevel as severity;

@@ -210,6 +210,16 @@ texts! {
     Contents: "Contents", "内容";
     Used: "used", "已使用";
     UsedBy: "Used by", "被使用于";
+    Lines: "lines", "行";
+    Level: "From", "级别";
+    Information: "information", "信息";
+    Errors: "errors", "错误";
+    Suggestions: "Suggestions (Ctrl-Space)", "补全建议（Ctrl-Space）";
+    Required: "required", "必填";
+    CpuUsed: "CPU used", "已使用的 CPU";
+    MemoryUsed: "Memory used", "已使用的内存";
+    FromYourMachine: "From your own machine", "从您自己的计算机访问";
+    OverTime: "of what the nodes have, over time", "占节点总量的比例，随时间变化";
 }
 
 /// A line of output without what would command a terminal.

@@ -227,7 +227,7 @@ pub fn pause(bytes: usize) -> Duration {
 /// How often measurements are made, by default.
 const OFTEN: Duration = Duration::from_secs(15);
 /// Up to so many bytes they are read as often as they are made.
-const FEW: usize = 256 << 10;
+const FEW: usize = 16 << 10;
 /// Bytes a second above that.
 const BUDGET: usize = 1024;
 /// Before another try after a failure.

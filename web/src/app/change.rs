@@ -12,8 +12,10 @@ use serde_json::Value;
 use std::sync::Arc;
 use wasm_bindgen_futures::spawn_local;
 
-use super::act::{Act, Perform, send, side_by_side};
+use super::act::{Act, send, side_by_side};
+use super::editor::CodeEditor;
 use super::keys;
+use super::more::later;
 use super::state::{App, Outcome, app, t};
 use super::transport::{Call, Failure};
 use crate::text::Text;
@@ -39,8 +41,8 @@ pub fn DialogBox() -> impl IntoView {
         let content = match app.dialog.get()? {
             Dialog::Help => view! { <Help /> }.into_any(),
             Dialog::Notices => view! { <Notices /> }.into_any(),
-            Dialog::Create => view! { <Create /> }.into_any(),
-            Dialog::Act(act) => view! { <Perform act /> }.into_any(),
+            Dialog::Create => later(|more| (more.create)()),
+            Dialog::Act(act) => later(move |more| (more.perform)(act.clone())),
         };
         Some(
             view! { <div class="veil"><div class="dialog" role="dialog" aria-modal="true" aria-labelledby="dialog-title">{content}</div></div> },
@@ -171,8 +173,9 @@ const TEMPLATES: &[(&str, &str)] = &[
     ),
 ];
 
+/// Making objects from text.
 #[component]
-fn Create() -> impl IntoView {
+pub fn Create() -> impl IntoView {
     let app = app();
     let source = RwSignal::new(String::new());
     let report = RwSignal::new(String::new());
@@ -215,9 +218,10 @@ fn Create() -> impl IntoView {
         <p class="tabs">{TEMPLATES.iter().map(|(name, text)| view! {
             <button on:click=move |_| source.set((*text).to_owned())>{*name}</button>
         }).collect::<Vec<_>>()}</p>
-        <label for="manifest">{t(Text::CreateHint)}</label>
-        <textarea id="manifest" rows="18" spellcheck="false" prop:value=source on:input=move |event| source.set(event_target_value(&event))
-            on:dragover=|event| event.prevent_default() on:drop=take></textarea>
+        <p>{t(Text::CreateHint)}</p>
+        <div on:dragover=|event| event.prevent_default() on:drop=take>
+            <CodeEditor id="manifest" source label=Text::CreateHint changed=Callback::new(|()| ()) />
+        </div>
         <pre class="command" role="status">{report}</pre>
         <p class="buttons"><Close cancel=true /><button id="check" on:click=check>{t(Text::Check)}</button>
             <button id="confirm" class="first" on:click=act>{t(Text::Create)}</button></p>
@@ -340,8 +344,7 @@ pub fn Editor(resource: Arc<Resource>, place: Place) -> impl IntoView {
         rights.missing(action, &resource).map(|right| right.to_string())
     });
     view! {
-        <textarea id="editor" class="text" rows="28" spellcheck="false" aria-label="YAML" prop:value=edit.source
-            on:input=move |event| { edit.source.set(event_target_value(&event)); edit.preview.set(None) }></textarea>
+        <CodeEditor id="editor" source=edit.source label=Text::Yaml changed=Callback::new(move |()| edit.preview.set(None)) />
         <p class="wrong" role="alert">{move || edit.wrong.get()}</p>
         {move || edit.carried.get().then(|| view! { <p class="sev-warning" role="alert">"▲ "{t(Text::CarriedOver)}</p> })}
         {move || edit.preview.get().map(|hunks| side_by_side(&hunks))}

@@ -11,12 +11,10 @@ use wasm_bindgen_futures::spawn_local;
 use super::change::{Dialog, DialogBox};
 use super::keys::Key;
 use super::login::Login;
-use super::object::ObjectPage;
+use super::more::later;
 use super::overview::Overview;
 use super::state::{App, THEMES, app, href, t};
 use super::table::TablePage;
-use super::timeline::TimelinePage;
-use super::topology::MapPage;
 use super::transport::Call;
 use crate::text::Text;
 
@@ -79,8 +77,8 @@ const SECTIONS: &[(Text, &[&str])] = &[
 /// Pages that are no kind's.
 const PAGES: [(&str, Text, fn() -> AnyView); 3] = [
     ("overview", Text::Overview, || view! { <Overview /> }.into_any()),
-    ("map", Text::Map, || view! { <MapPage /> }.into_any()),
-    ("timeline", Text::Timeline, || view! { <TimelinePage /> }.into_any()),
+    ("map", Text::Map, || later(|more| (more.map)())),
+    ("timeline", Text::Timeline, || later(|more| (more.timeline)())),
 ];
 
 /// Whether a key is meant for a field.
@@ -175,7 +173,7 @@ pub fn Frame() -> impl IntoView {
                     }
                     match (kind.map(|kind| kind.0), object) {
                         (None, _) => view! { <div class="empty" role="alert">{t(Text::NotFound)}": "{name}</div> }.into_any(),
-                        (Some(resource), Some(place)) => view! { <ObjectPage resource place /> }.into_any(),
+                        (Some(resource), Some(place)) => later(move |more| (more.object)(resource.clone(), place.clone())),
                         (Some(resource), None) => view! { <TablePage resource /> }.into_any(),
                     }
                 }}

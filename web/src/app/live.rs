@@ -462,6 +462,24 @@ fn poll_with(path: Memo<Option<String>>, each: Rc<dyn Fn(&Value)>) {
     });
 }
 
+/// A signal that changes a while after what is tracked did, with whatever changed meanwhile.
+pub fn settled(after: Duration, track: impl Fn() + 'static) -> RwSignal<u32> {
+    let (changed, waits) = (RwSignal::new(0_u32), StoredValue::new(false));
+    Effect::new(move || {
+        track();
+        if waits.try_update_value(|waits| std::mem::replace(waits, true)) == Some(false) {
+            let settle = move || {
+                // The page may be gone by now.
+                if waits.try_update_value(|waits| *waits = false).is_some() {
+                    changed.update(|n| *n = n.wrapping_add(1));
+                }
+            };
+            set_timeout(settle, after);
+        }
+    });
+    changed
+}
+
 /// Lets readers of a signal run at the next frame.
 pub fn each_frame(waits: StoredValue<bool>, changed: RwSignal<u32>) {
     if waits.try_update_value(|waits| std::mem::replace(waits, true)) == Some(false) {

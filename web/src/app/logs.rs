@@ -1,16 +1,22 @@
 //! Logs: of one container, of all of a Pod, or of all Pods of a workload, merged by time as they are written.
+//!
+//! Lines come faster than anybody reads: what passes the filter is kept beside all lines and changed line by line,
+//! and only as many lines as fit on the screen are in the document.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 
+use leptos::html;
 use leptos::prelude::*;
 use mizzen_api::console::locator::Place;
+use mizzen_api::console::loglevel::{Severity, detect};
 use mizzen_api::relations;
 use mizzen_api::view::{list, name, text};
 use serde_json::Value;
 use wasm_bindgen::JsCast as _;
 use wasm_bindgen_futures::spawn_local;
-use web_sys::AbortController;
+use web_sys::{AbortController, HtmlElement};
 
 use super::live::{self, Change, Health, Source, encode};
 use super::state::{App, app, t};
@@ -19,16 +25,26 @@ use crate::text::{Text, plain};
 
 /// Lines that are kept.
 const KEPT: usize = 100_000;
-/// Lines in the document.
-const SHOWN: usize = 2_000;
-/// How far back, in seconds; nothing for the last lines.
-const SINCE: &[(&str, &str)] = &[
-    ("", ""),
-    ("1m", "60"),
-    ("5m", "300"),
-    ("15m", "900"),
-    ("1h", "3600"),
-    ("24h", "86400"),
+/// Height of a line in pixels, as in the style sheet.
+const LINE_PX: f64 = 19.0;
+/// Lines beyond both ends of the screen.
+const MARGIN: usize = 10;
+/// How much is read: its name, a number of lines or a time, and how the server is asked for it.
+const AMOUNTS: &[(&str, bool, &str)] = &[
+    ("2000", true, "tailLines=2000"),
+    ("100000", true, "tailLines=100000"),
+    ("1m", false, "sinceSeconds=60"),
+    ("5m", false, "sinceSeconds=300"),
+    ("15m", false, "sinceSeconds=900"),
+    ("1h", false, "sinceSeconds=3600"),
+    ("24h", false, "sinceSeconds=86400"),
+];
+/// From which severity on lines are shown.
+const LEVELS: &[(Text, Severity)] = &[
+    (Text::All, Severity::Unknown),
+    (Text::Information, Severity::Info),
+    (Text::Warnings, Severity::Warning),
+    (Text::Errors, Severity::Error),
 ];
 
 struct Line {
@@ -37,6 +53,82 @@ struct Line {
     /// Pod and container.
     from: Arc<str>,
     text: Box<str>,
+    severity: Severity,
+}
+
+/// Which lines are shown.
+#[derive(Clone, Default, PartialEq)]
+struct Filter {
+    words: String,
+    least: Severity,
+}
+
+impl Filter {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn passes(&self, line: &Line) -> bool {
+        // As everywhere: capitals are meant when there are any.
+        line.severity >= self.least
+            && match self.words.chars().any(char::is_uppercase) || self.words.is_empty() {
+                true => line.text.contains(&self.words),
+                false => line.text.to_lowercase().contains(&self.words),
+            }
+    }
+}
+
+/// All lines by time, and those that are shown.
+#[derive(Default)]
+struct Lines {
+    all: VecDeque<Rc<Line>>,
+    passing: VecDeque<Rc<Line>>,
+    filter: Filter,
+}
+
+/// Lines of several containers come in any order, but mostly at the end.
+fn insert(lines: &mut VecDeque<Rc<Line>>, line: Rc<Line>) {
+    let mut place = lines.len();
+    while place > 0 && lines[place - 1].at > line.at {
+        place -= 1;
+    }
+    lines.insert(place, line);
+}
+
+impl Lines {
+    fn shown(&self) -> &VecDeque<Rc<Line>> {
+        match self.filter.is_empty() {
+            true => &self.all,
+            false => &self.passing,
+        }
+    }
+
+    fn add(&mut self, line: Line) {
+        let line = Rc::new(line);
+        if !self.filter.is_empty() && self.filter.passes(&line) {
+            insert(&mut self.passing, line.clone());
+        }
+        insert(&mut self.all, line);
+        if self.all.len() > KEPT
+            && let Some(gone) = self.all.pop_front()
+            && self.passing.front().is_some_and(|first| Rc::ptr_eq(first, &gone))
+        {
+            self.passing.pop_front();
+        }
+    }
+
+    fn show(&mut self, filter: Filter) {
+        self.filter = filter;
+        self.passing = match self.filter.is_empty() {
+            true => VecDeque::new(),
+            false => self
+                .all
+                .iter()
+                .filter(|line| self.filter.passes(line))
+                .cloned()
+                .collect(),
+        };
+    }
 }
 
 /// What is asked of every container.
@@ -44,14 +136,18 @@ struct Line {
 struct Wish {
     container: String,
     previous: bool,
-    since: &'static str,
+    /// Place in [`AMOUNTS`].
+    amount: usize,
 }
 
 #[derive(Clone, Copy)]
 struct Logs {
     app: App,
     namespace: StoredValue<String>,
-    lines: RwSignal<VecDeque<Line>>,
+    lines: StoredValue<Lines, LocalStorage>,
+    /// Grows with every frame that has more lines.
+    changed: RwSignal<u32>,
+    waits: StoredValue<bool>,
     wrong: RwSignal<Option<String>>,
     wish: RwSignal<Wish>,
     /// Containers that are read, by Pod and name.
@@ -110,10 +206,8 @@ impl Logs {
         } else {
             "&follow=true"
         });
-        match wish.since {
-            "" => path.push_str(&format!("&tailLines={SHOWN}")),
-            seconds => path.push_str(&format!("&sinceSeconds={seconds}")),
-        }
+        path.push('&');
+        path.push_str(AMOUNTS[wish.amount].2);
         let from: Arc<str> = format!("{pod}/{container}").into();
         spawn_local(async move {
             let call = Call {
@@ -139,38 +233,111 @@ impl Logs {
 
     fn add(self, from: &Arc<str>, line: &str) {
         let (at, text) = line.split_once(' ').unwrap_or(("", line));
+        let text = plain(text);
         let line = Line {
             at: at.into(),
             from: from.clone(),
-            text: plain(text).into(),
+            severity: detect(&text),
+            text: text.into(),
         };
-        let _ = self.lines.try_update(|lines| {
-            // Lines of several containers come in any order, but mostly at the end.
-            let mut place = lines.len();
-            while place > 0 && lines[place - 1].at > line.at {
-                place -= 1;
+        let _ = self.lines.try_update_value(|lines| lines.add(line));
+        live::each_frame(self.waits, self.changed);
+    }
+}
+
+/// A line as text.
+fn write(line: &Line, times: bool, several: bool) -> String {
+    let at = if times { format!("{} ", line.at) } else { String::new() };
+    let from = if several {
+        format!("{} ", line.from)
+    } else {
+        String::new()
+    };
+    format!("{at}{from}{}", line.text)
+}
+
+fn class(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Error => "sev-failure",
+        Severity::Warning => "sev-warning",
+        Severity::Debug => "sev-muted",
+        Severity::Info | Severity::Unknown => "",
+    }
+}
+
+/// The lines in view, at their place.
+#[component]
+fn View(logs: Logs, times: RwSignal<bool>, several: Signal<bool>) -> impl IntoView {
+    let (view, window) = (NodeRef::<html::Div>::new(), NodeRef::<html::Div>::new());
+    let scroll = RwSignal::new(0.0);
+    // Who looks at the end sees what comes.
+    let follows = StoredValue::new(true);
+    let total = Memo::new(move |_| {
+        logs.changed.track();
+        logs.lines.with_value(|lines| lines.shown().len())
+    });
+    Effect::new(move || {
+        logs.changed.track();
+        let (times, several, scroll) = (times.get(), several.get(), scroll.get());
+        let (Some(view), Some(window)) = (view.get(), window.get()) else {
+            return;
+        };
+        let from = ((scroll / LINE_PX) as usize).saturating_sub(MARGIN);
+        let fits = (f64::from(view.client_height()) / LINE_PX) as usize + 1 + 2 * MARGIN;
+        let painted = logs.lines.with_value(|lines| {
+            let shown = lines.shown();
+            let wanted = shown.iter().skip(from).take(fits);
+            let mut next = window.first_element_child();
+            for line in wanted {
+                let element = match next {
+                    Some(there) => there,
+                    None => window
+                        .append_child(&*document().create_element("div")?)?
+                        .unchecked_into(),
+                };
+                let text = write(line, times, several);
+                if element.text_content().as_deref() != Some(&text) {
+                    element.set_text_content(Some(&text));
+                }
+                element.set_class_name(class(line.severity));
+                next = element.next_element_sibling();
             }
-            lines.insert(place, line);
-            if lines.len() > KEPT {
-                lines.pop_front();
+            while let Some(spare) = next {
+                next = spare.next_element_sibling();
+                spare.remove();
+            }
+            let shift = format!("translateY({}px)", from as f64 * LINE_PX);
+            HtmlElement::style(&window).set_property("transform", &shift)?;
+            Ok::<_, wasm_bindgen::JsValue>(())
+        });
+        if let Err(error) = painted {
+            leptos::logging::error!("{error:?}");
+        }
+    });
+    // After the height has grown.
+    Effect::new(move || {
+        total.track();
+        request_animation_frame(move || {
+            if follows.try_get_value() == Some(true)
+                && let Some(Some(view)) = view.try_get_untracked()
+            {
+                view.set_scroll_top(view.scroll_height());
             }
         });
+    });
+    let scrolled = move |_| {
+        if let Some(view) = view.get_untracked() {
+            let rest = view.scroll_height() - view.scroll_top() - view.client_height();
+            follows.set_value(f64::from(rest) < 2.0 * LINE_PX);
+            scroll.set(f64::from(view.scroll_top()));
+        }
+    };
+    view! {
+        <div class="log" id="log" tabindex="0" role="log" aria-live="off" aria-label=t(Text::Logs) node_ref=view on:scroll=scrolled>
+            <div class="rows" style:height=move || format!("{}px", total.get() as f64 * LINE_PX)><div node_ref=window></div></div>
+        </div>
     }
-
-    /// Whose lines pass the search, the newest first.
-    fn pick(self, filter: &str, most: usize, write: impl Fn(&Line) -> String) -> String {
-        // As everywhere: capitals are meant when there are any.
-        let exact = filter.chars().any(char::is_uppercase);
-        self.lines.with(|lines| {
-            let passes = |line: &&Line| match exact || filter.is_empty() {
-                true => line.text.contains(filter),
-                false => line.text.to_lowercase().contains(filter),
-            };
-            let mut found: Vec<_> = lines.iter().rev().filter(passes).take(most).collect();
-            found.reverse();
-            found.into_iter().map(write).collect()
-        })
-    }
+    .into_any()
 }
 
 /// Offers a text as a file.
@@ -192,7 +359,9 @@ pub fn LogsTab(object: RwSignal<Option<Value>>, place: Place) -> impl IntoView {
     let logs = Logs {
         app,
         namespace: StoredValue::new(place.namespace.clone()),
-        lines: RwSignal::new(VecDeque::new()),
+        lines: StoredValue::new_local(Lines::default()),
+        changed: RwSignal::new(0),
+        waits: StoredValue::new(false),
         wrong: RwSignal::new(None),
         wish: RwSignal::new(Wish::default()),
         started: StoredValue::new(BTreeSet::new()),
@@ -209,7 +378,12 @@ pub fn LogsTab(object: RwSignal<Option<Value>>, place: Place) -> impl IntoView {
         });
         names
     });
-    let (search, times) = (RwSignal::new(String::new()), RwSignal::new(false));
+    let (filter, times) = (RwSignal::new(Filter::default()), RwSignal::new(false));
+    Effect::new(move || {
+        let filter = filter.get();
+        logs.lines.update_value(|lines| lines.show(filter));
+        logs.changed.update(|n| *n = n.wrapping_add(1));
+    });
     let abort = StoredValue::new_local(AbortController::new().ok());
     let stop = move || {
         let _ = abort.try_with_value(|abort| {
@@ -227,7 +401,11 @@ pub fn LogsTab(object: RwSignal<Option<Value>>, place: Place) -> impl IntoView {
         stop();
         abort.set_value(AbortController::new().ok());
         logs.started.update_value(BTreeSet::clear);
-        logs.lines.set(VecDeque::new());
+        logs.lines.update_value(|lines| {
+            lines.all.clear();
+            lines.passing.clear();
+        });
+        logs.changed.update(|n| *n = n.wrapping_add(1));
         logs.wrong.set(None);
         begun.update(|n| *n += 1);
     });
@@ -249,27 +427,23 @@ pub fn LogsTab(object: RwSignal<Option<Value>>, place: Place) -> impl IntoView {
             }
         }
     });
-    let several = move || {
+    let several = Signal::derive(move || {
         pods.with(Vec::len) > 1 || (names.with(Vec::len) > 1 && logs.wish.with(|wish| wish.container.is_empty()))
-    };
-    let write = move |line: &Line, times: bool, several: bool| {
-        let at = if times { format!("{} ", line.at) } else { String::new() };
-        let from = if several {
-            format!("{} ", line.from)
-        } else {
-            String::new()
-        };
-        format!("{at}{from}{}\n", line.text)
-    };
-    let shown = move || {
-        let (times, several) = (times.get(), several());
-        logs.pick(&search.get(), SHOWN, |line| write(line, times, several))
-    };
+    });
     let file = format!("{}.log", place.name);
     let save = move |_| {
-        let all = untrack(|| logs.pick(&search.get(), KEPT, |line| write(line, true, true)));
+        let line = |line: &Rc<Line>| write(line, true, true) + "\n";
+        let all: String = logs.lines.with_value(|lines| lines.shown().iter().map(line).collect());
         if let Err(error) = download(&file, &all) {
             logs.wrong.set(Some(format!("{error:?}")));
+        }
+    };
+    let count = move || {
+        logs.changed.track();
+        let (shown, all) = logs.lines.with_value(|lines| (lines.shown().len(), lines.all.len()));
+        match shown == all {
+            true => all.to_string(),
+            false => format!("{shown}/{all}"),
         }
     };
     view! {
@@ -278,19 +452,24 @@ pub fn LogsTab(object: RwSignal<Option<Value>>, place: Place) -> impl IntoView {
                 <option value="">{t(Text::All)}</option>
                 {move || names.get().into_iter().map(|name| view! { <option value=name.clone()>{name.clone()}</option> }).collect::<Vec<_>>()}
             </select></label>
-            <label>{t(Text::Since)}" "<select on:change=move |event| {
-                let value = event_target_value(&event);
-                let since = SINCE.iter().find(|(_, seconds)| *seconds == value).map_or("", |(_, seconds)| *seconds);
-                logs.wish.update(|wish| wish.since = since);
-            }>{SINCE.iter().map(|(label, seconds)| view! { <option value=*seconds>{if label.is_empty() { "…" } else { *label }}</option> }).collect::<Vec<_>>()}</select></label>
+            <label>{t(Text::Since)}" "<select id="amount" on:change=move |event| {
+                let amount = event_target_value(&event).parse().unwrap_or_default();
+                logs.wish.update(|wish| wish.amount = amount);
+            }>{AMOUNTS.iter().enumerate().map(|(at, (name, lines, _))| view! {
+                <option value=at.to_string()>{*name}{move || lines.then(|| format!(" {}", t(Text::Lines)()))}</option>
+            }).collect::<Vec<_>>()}</select></label>
+            <label>{t(Text::Level)}" "<select id="level" on:change=move |event| {
+                let least = LEVELS[event_target_value(&event).parse().unwrap_or(0).min(LEVELS.len() - 1)].1;
+                filter.update(|filter| filter.least = least);
+            }>{LEVELS.iter().enumerate().map(|(at, (label, _))| view! { <option value=at.to_string()>{t(*label)}</option> }).collect::<Vec<_>>()}</select></label>
             <label class="check"><input type="checkbox" id="previous" on:change=move |event| { let on = event_target_checked(&event); logs.wish.update(|wish| wish.previous = on) } />{t(Text::Previous)}</label>
             <label class="check"><input type="checkbox" on:change=move |event| times.set(event_target_checked(&event)) />{t(Text::Timestamps)}</label>
-            <input type="search" id="filter" spellcheck="false" aria-label=t(Text::Search) placeholder=t(Text::Search) on:input=move |event| search.set(event_target_value(&event)) />
-            <span class="count">{move || logs.lines.with(VecDeque::len)}" "{t(Text::Rows)}</span>
+            <input type="search" id="filter" spellcheck="false" aria-label=t(Text::Search) placeholder=t(Text::Search) on:input=move |event| { let words = event_target_value(&event); filter.update(|filter| filter.words = words) } />
+            <span class="count">{count}" "{t(Text::Lines)}</span>
             <button on:click=save>{t(Text::Download)}</button>
         </div>
         <p class="wrong" role="alert">{move || logs.wrong.get()}</p>
-        <pre class="text log" id="log" tabindex="0">{shown}</pre>
+        <View logs times several />
     }
     .into_any()
 }

@@ -19,6 +19,7 @@ use wasm_bindgen_futures::spawn_local;
 
 use super::act;
 use super::change::Editor;
+use super::editor::Yaml;
 use super::keys::{Key, key};
 use super::live::{self, Change, Health, Source, encode};
 use super::logs::LogsTab;
@@ -174,7 +175,10 @@ pub fn ObjectPage(resource: Arc<Resource>, place: Place) -> impl IntoView {
                 (_, true) => {
                     let (resource, place) = stored.get_value();
                     match &*tab.get() {
-                        "yaml" => view! { <pre class="text" tabindex="0">{move || object.with(|o| o.as_ref().map(yaml::to_string))}</pre> }.into_any(),
+                        "yaml" => {
+                            let text = Signal::derive(move || object.with(|o| o.as_ref().map(yaml::to_string).unwrap_or_default()));
+                            view! { <Yaml text /> }.into_any()
+                        }
                         "edit" => view! { <Editor resource place /> }.into_any(),
                         "events" => view! { <ObjectEvents object /> }.into_any(),
                         "related" => view! { <RelatedObjects object place /> }.into_any(),

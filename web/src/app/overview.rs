@@ -5,7 +5,8 @@ use leptos::prelude::*;
 use mizzen_api::console::locator::Locator;
 use mizzen_api::console::rows::Row;
 use mizzen_api::console::summary::{self, OVERVIEW, Usage, Use};
-use mizzen_api::resource::{Resource, builtin};
+use mizzen_api::resource::builtin;
+use mizzen_api::table::Severity;
 use mizzen_api::view::{self, text};
 use serde_json::{Value, json};
 
@@ -16,14 +17,42 @@ use crate::text::Text;
 /// Warnings that are kept.
 const WARNINGS: usize = 100;
 
+/// Sums are made anew this long after something changed, with what changed meanwhile.
+const SETTLE: std::time::Duration = std::time::Duration::from_millis(300);
+/// Between two points of the charts, in seconds; measurements are not made more often.
+const POINT: i64 = 15;
+/// Points that are kept: an hour.
+const POINTS: usize = 240;
+
+/// What is kept of an object: how it fares and, of nodes and Pods, what it has or takes.
+type Kept = (Severity, Value);
+
+/// Shares of the nodes' capacity in percent, at a moment in seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    at: i64,
+    /// CPU, then memory: what is requested, and what is used where that is measured.
+    shares: [(f64, Option<f64>); 2],
+}
+
 /// The page.
 #[component]
 pub fn Overview() -> impl IntoView {
+    // Every kind is followed once, whoever reads it.
+    let all: Vec<_> = OVERVIEW.iter().map(|name| (*name, gather(name, ""))).collect();
+    let of = |wanted: &str| all.iter().find(|(name, _)| *name == wanted).map(|(_, all)| *all);
+    let capacity = of("nodes")
+        .zip(of("pods"))
+        .map(|(nodes, pods)| view! { <Capacity nodes pods /> });
+    let tiles: Vec<_> = all
+        .iter()
+        .map(|(name, all)| view! { <Tile name=*name all=*all /> })
+        .collect();
     view! {
         <section class="page scroll" aria-labelledby="title">
             <div class="toolbar"><h1 id="title">{t(Text::Overview)}</h1></div>
-            <Capacity />
-            <div class="tiles">{OVERVIEW.iter().map(|name| view! { <Tile name=*name /> }).collect::<Vec<_>>()}</div>
+            {capacity}
+            <div class="tiles">{tiles}</div>
             <h2>{t(Text::Warnings)}</h2>
             <Warnings />
         </section>
@@ -31,21 +60,28 @@ pub fn Overview() -> impl IntoView {
     .into_any()
 }
 
-/// Follows all objects of a kind; what is kept of each is made by `keep`.
-fn gather<T: Send + Sync + 'static>(name: &str, namespace: &str, keep: fn(&Resource, &Value) -> T) -> Gathered<T> {
+/// Follows all objects of a kind.
+pub fn gather(name: &str, namespace: &str) -> Gathered<Kept> {
     let resource = builtin().resolve(name).cloned();
     let source = resource.clone().map(|resource| Source {
         path: resource.path(namespace, ""),
         ..Source::default()
     });
+    let counted = namespace.is_empty() && matches!(name, "nodes" | "pods");
     live::gather(
         move || source.clone(),
-        move |object| keep(resource.as_ref().expect("what is followed is a kind"), &object),
+        move |object| {
+            let severity = resource
+                .as_ref()
+                .map(|resource| Row::new(resource, &object, Timestamp::now()).severity());
+            let amounts = if counted { amounts(&object) } else { Value::Null };
+            (severity.unwrap_or_default(), amounts)
+        },
     )
 }
 
 /// What of a node or a Pod says how much it has or takes.
-fn amounts(_: &Resource, object: &Value) -> Value {
+fn amounts(object: &Value) -> Value {
     let mut small = json!({"status": {"phase": object["status"]["phase"], "allocatable": object["status"]["allocatable"]},
         "spec": {"nodeName": object["spec"]["nodeName"], "overhead": object["spec"]["overhead"]}});
     for field in ["containers", "initContainers"] {
@@ -58,18 +94,26 @@ fn amounts(_: &Resource, object: &Value) -> Value {
 
 /// What the nodes have, and how much of it Pods ask for.
 #[component]
-fn Capacity() -> impl IntoView {
-    let nodes = gather("nodes", "", amounts);
-    let pods = gather("pods", "", amounts);
+fn Capacity(nodes: Gathered<Kept>, pods: Gathered<Kept>) -> impl IntoView {
     // Of each node, as it is measured; nothing where that is not served.
     let measured = RwSignal::new(Vec::<Value>::new());
     let path = Memo::new(move |_| live::measures(super::state::app(), "nodes", ""));
     live::poll(path, move |answer| {
         let _ = measured.try_set(view::list(answer, "/items").to_vec());
     });
+    // Sums over all Pods are not made anew with every frame.
+    let settled = live::settled(SETTLE, move || {
+        nodes.track();
+        pods.track();
+    });
     let usage = Memo::new(move |_| {
-        nodes.with(|nodes| {
-            pods.with(|pods| measured.with(|measured| summary::usage(nodes.values(), pods.values(), measured)))
+        settled.track();
+        let measured = measured.get();
+        nodes.with_untracked(|nodes| {
+            pods.with_untracked(|pods| {
+                let (nodes, pods) = (nodes.values().map(|of| &of.1), pods.values().map(|of| &of.1));
+                summary::usage(nodes, pods, &measured)
+            })
         })
     });
     let used = move |of: fn(&Usage) -> &Use| {
@@ -95,6 +139,7 @@ fn Capacity() -> impl IntoView {
         .into_any()
     };
     let known = Memo::new(move |_| nodes.health.get() == Health::Live && nodes.with(|nodes| !nodes.is_empty()));
+    remember(known, usage, measured);
     move || {
         known.get().then(|| {
             view! {
@@ -103,26 +148,102 @@ fn Capacity() -> impl IntoView {
                     {bar("memory", Text::MemoryRequested, |u| u.memory.percent(u.memory.requested), |u| format!("{} / {}", u.memory.requested, u.memory.capacity), used(|u| &u.memory).into_any())}
                     {bar("pods", Text::Pods, |u| 100.0 * u.pods as f64 / u.pods_allowed.max(1) as f64, |u| format!("{} / {}", u.pods, u.pods_allowed), ().into_any())}
                 </div>
+                <div class="charts">{chart("cpu", 0)}{chart("memory", 1)}</div>
             }
         })
     }
+}
+
+/// Keeps what the page shows, for its charts.
+fn remember(known: Memo<bool>, usage: Memo<Usage>, measured: RwSignal<Vec<Value>>) {
+    let app = app();
+    Effect::new(move || {
+        let at = app.now.get();
+        let due = app
+            .points
+            .with_untracked(|points| points.back().is_none_or(|last| last.at + POINT <= at));
+        if !due || !known.get() {
+            return;
+        }
+        let is_measured = measured.with_untracked(|measured| !measured.is_empty());
+        let share = |of: &Use| (of.percent(of.requested), is_measured.then(|| of.percent(of.used)));
+        let shares = usage.with_untracked(|usage| [share(&usage.cpu), share(&usage.memory)]);
+        app.points.update(|points| {
+            points.push_back(Point { at, shares });
+            if points.len() > POINTS {
+                points.pop_front();
+            }
+        });
+    });
+}
+
+/// What is used and requested of the nodes, as it went on.
+fn chart(name: &'static str, of: usize) -> AnyView {
+    let app = app();
+    let labels = [
+        (Text::CpuUsed, Text::CpuRequested),
+        (Text::MemoryUsed, Text::MemoryRequested),
+    ][of];
+    let path = move |value: fn(&(f64, Option<f64>)) -> Option<f64>| {
+        move || {
+            app.points.with(|points| {
+                let (Some(first), Some(last)) = (points.front(), points.back()) else {
+                    return String::new();
+                };
+                // At first a line grows from the left; a page that was left for a while has a gap.
+                let span = (last.at - first.at).max(20 * POINT) as f64;
+                let (mut path, mut before) = (String::new(), i64::MIN);
+                for point in points {
+                    let Some(share) = value(&point.shares[of]) else {
+                        continue;
+                    };
+                    let joined = point.at.saturating_sub(before) <= 4 * POINT;
+                    let (x, y) = (300.0 * (point.at - first.at) as f64 / span, 100.0 - share.min(100.0));
+                    path.push_str(&format!("{}{x:.1} {y:.1}", if joined { 'L' } else { 'M' }));
+                    before = point.at;
+                }
+                path
+            })
+        }
+    };
+    let words = move || {
+        let (used, requested) = (t(labels.0)(), t(labels.1)());
+        let last = app.points.with(|points| points.back().map(|point| point.shares[of]));
+        let share = |share: f64| format!("{share:.0} %");
+        match last {
+            Some((asked, Some(now))) => format!("{used} {} · {requested} {}", share(now), share(asked)),
+            Some((asked, None)) => format!("{requested} {}", share(asked)),
+            None => requested.to_owned(),
+        }
+    };
+    view! {
+        <figure class="chart" data-chart=name>
+            <svg viewBox="0 0 300 100" preserveAspectRatio="none" aria-hidden="true">
+                <path class="limit" d="M0 0H300M0 50H300" />
+                <path class="requested" d=path(|(requested, _)| Some(*requested)) />
+                <path class="used" d=path(|(_, used)| *used) />
+            </svg>
+            <figcaption>{words}" ("{t(Text::OverTime)}")"</figcaption>
+        </figure>
+    }
+    .into_any()
 }
 
 /// How the objects of a kind fare.
 #[component]
 pub fn Tile(
     name: &'static str,
+    /// The objects.
+    all: Gathered<Kept>,
     /// Only in this namespace.
     #[prop(optional, into)]
     namespace: String,
 ) -> impl IntoView {
-    let all = gather(name, &namespace, |resource, object| {
-        Row::new(resource, object, Timestamp::now()).severity()
-    });
     let fares = Memo::new(move |_| {
         all.with(|all| {
             let mut fares = summary::Health::default();
-            all.values().for_each(|severity| fares.change(None, Some(*severity)));
+            all.values()
+                .for_each(|(severity, _)| fares.change(None, Some(*severity)));
             fares
         })
     });

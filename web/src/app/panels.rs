@@ -19,7 +19,7 @@ use mizzen_api::view;
 use serde_json::Value;
 
 use super::live::{self, Gathered, Source};
-use super::overview::Tile;
+use super::overview::{Tile, gather};
 use super::state::{app, href, link, t};
 use super::table::{Shown, class, sign};
 use crate::text::Text;
@@ -34,7 +34,8 @@ pub fn panel(resource: &Resource, object: Object, place: &Place) -> AnyView {
     let own = match &*resource.qualified_name() {
         "nodes" => node(object, place),
         "namespaces" => namespace(place),
-        "services" => service(object, place),
+        "services" => view! { {service(object, place)}{forward(object, place, "service")} }.into_any(),
+        "pods" => forward(object, place, "pod"),
         "deployments.apps" => deployment(object, place),
         _ => ().into_any(),
     };
@@ -247,6 +248,42 @@ fn service(object: Object, place: &Place) -> AnyView {
     .into_any()
 }
 
+/// How to reach the ports of a Pod or a Service from one's own machine: a page cannot listen there.
+fn forward(object: Object, place: &Place, kind: &'static str) -> AnyView {
+    let place = place.clone();
+    let commands = Memo::new(move |_| {
+        object.with(|object| {
+            let mut ports: Vec<i64> = Vec::new();
+            if let Some(object) = object {
+                let own = view::list(object, "/spec/ports")
+                    .iter()
+                    .map(|port| view::int(port, "/port"));
+                let containers = view::list(object, "/spec/containers").iter();
+                let theirs = containers
+                    .flat_map(|container| view::list(container, "/ports"))
+                    .map(|port| view::int(port, "/containerPort"));
+                ports.extend(own.chain(theirs));
+            }
+            // Only root may listen on low ports.
+            let local = |port: i64| if port < 1024 { 8000 + port } else { port };
+            let line = |port: i64| {
+                let (namespace, name) = (&place.namespace, &place.name);
+                format!(
+                    "kubectl port-forward -n {namespace} {kind}/{name} {}:{port}\n",
+                    local(port)
+                )
+            };
+            ports.into_iter().map(line).collect::<String>()
+        })
+    });
+    let shown = move || {
+        (!commands.with(String::is_empty)).then(|| {
+            view! { <h2>{t(Text::FromYourMachine)}</h2><pre class="command" id="forward">{commands}</pre> }
+        })
+    };
+    shown.into_any()
+}
+
 /// A namespace's quotas, and how what is in it fares.
 fn namespace(place: &Place) -> AnyView {
     let name = place.name.clone();
@@ -260,7 +297,7 @@ fn namespace(place: &Place) -> AnyView {
         .iter()
         .filter(|kind| builtin().resolve(kind).is_some_and(|r| r.namespaced()));
     let tiles: Vec<_> = inside
-        .map(|kind| view! { <Tile name=*kind namespace=name.clone() /> })
+        .map(|kind| view! { <Tile name=*kind all=gather(kind, &name) namespace=name.clone() /> })
         .collect();
     let timeline = href(&Locator {
         namespaces: vec![name],

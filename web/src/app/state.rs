@@ -1,6 +1,6 @@
 //! What all parts of the application share.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,6 +76,12 @@ pub struct App {
     asked: StoredValue<BTreeSet<String>>,
     /// The dialog that is open.
     pub dialog: RwSignal<Option<super::change::Dialog>>,
+    /// What the overview has shown so far.
+    pub points: RwSignal<VecDeque<super::overview::Point>>,
+    /// OpenAPI documents that editors have asked for, by path.
+    pub schemas: StoredValue<BTreeMap<String, Arc<serde_json::Value>>>,
+    /// The second module, once it is loaded.
+    pub more: RwSignal<Option<&'static super::more::More>>,
 }
 
 /// The shared state.
@@ -152,6 +158,9 @@ impl App {
             rights: RwSignal::new(BTreeMap::new()),
             asked: StoredValue::new(BTreeSet::new()),
             dialog: RwSignal::new(None),
+            points: RwSignal::new(VecDeque::new()),
+            schemas: StoredValue::new(BTreeMap::new()),
+            more: RwSignal::new(None),
         };
         app.follow_history();
         app.remember();

@@ -15,19 +15,17 @@ use mizzen_api::console::rows::{Index, Keep, Order, Row, RowId, Shows, Sort};
 use mizzen_api::resource::{Resource, builtin};
 use mizzen_api::table::{Cell, Severity};
 use mizzen_api::view;
+use wasm_bindgen::JsCast as _;
 
 use super::act;
 use super::keys::{Key, key};
 use super::live::{self, Change, Health, Source};
+use super::rows::{Painter, ROW_PX, Scene};
 use super::state::{App, app, href, t};
 use crate::text::Text;
 
-/// Height of a row in pixels, as in the style sheet.
-const ROW_PX: f64 = 30.0;
 /// Rows beyond both ends of the screen.
 const MARGIN: usize = 6;
-/// Widest column, in characters.
-const WIDEST: usize = 60;
 /// How much of a frame a filter may take.
 const SLICE: SignedDuration = SignedDuration::from_millis(8);
 
@@ -47,7 +45,8 @@ struct Table {
     health: RwSignal<Health>,
     /// The row with the cursor.
     cursor: RwSignal<Option<RowId>>,
-    marked: RwSignal<BTreeSet<Place>>,
+    /// What is marked, as the address says.
+    marked: Memo<BTreeSet<Place>>,
     wide: RwSignal<bool>,
     /// Columns that are shown or not against what is usual.
     toggled: RwSignal<BTreeSet<String>>,
@@ -55,6 +54,10 @@ struct Table {
     scroll: RwSignal<f64>,
     height: RwSignal<f64>,
     body: NodeRef<html::Div>,
+    grid: NodeRef<html::Div>,
+    head: NodeRef<html::Div>,
+    window: NodeRef<html::Div>,
+    painter: StoredValue<Option<Painter>, LocalStorage>,
 }
 
 /// A row, and what its object may use where use is measured.
@@ -86,13 +89,17 @@ pub fn TablePage(resource: Arc<Resource>) -> impl IntoView {
         changed: RwSignal::new(0),
         health: RwSignal::new(Health::Loading),
         cursor: RwSignal::new(None),
-        marked: RwSignal::new(BTreeSet::new()),
+        marked: Memo::new(move |_| app.locator.with(|locator| locator.selected.iter().cloned().collect())),
         wide: RwSignal::new(false),
         toggled: RwSignal::new(BTreeSet::new()),
         faults: RwSignal::new(false),
         scroll: RwSignal::new(0.0),
         height: RwSignal::new(600.0),
         body: NodeRef::new(),
+        grid: NodeRef::new(),
+        head: NodeRef::new(),
+        window: NodeRef::new(),
+        painter: StoredValue::new_local(None),
     };
     table.follow();
     table.follow_use();
@@ -311,29 +318,56 @@ impl Table {
             && self.app.locator.with(|locator| locator.namespaces.len() != 1)
     }
 
-    /// Widths for the columns, after what stands in them.
-    fn template(self) -> String {
-        self.changed.track();
-        let (shown, headings) = (self.shown(), self.headings.get());
-        let mut widths: Vec<usize> = shown.iter().map(|at| headings[*at].name.len() + 2).collect();
-        let mut places = 10;
-        self.index.with_value(|index| {
-            for row in index.shown().iter().take(200).filter_map(|id| index.row(*id)) {
-                places = places.max(row.namespace.len());
-                for (width, at) in widths.iter_mut().zip(&shown) {
-                    *width = (*width).max(row.cells.get(*at).map_or(0, |cell| cell.to_string().chars().count()));
+    /// Makes the document show the rows that are in view.
+    fn paint(self) {
+        let changed = self.changed.get();
+        let (scroll, height) = (self.scroll.get(), self.height.get());
+        let (headings, cursor) = (self.headings.get(), self.cursor.get());
+        let (columns, namespaces) = (self.shown(), self.shows_namespace());
+        let now = self.app.now.get();
+        let (Some(grid), Some(window)) = (self.grid.get(), self.window.get()) else {
+            return;
+        };
+        let kind = self
+            .resource
+            .with_value(|resource| resource.qualified_name().into_owned());
+        let link = |row: &Row| href(&Locator::object(&kind, &row.namespace, &row.name));
+        self.marked.with(|marked| {
+            let marked = |row: &Row| !marked.is_empty() && marked.contains(&Place::new(&row.namespace, &row.name));
+            self.index.with_value(|index| {
+                let total = index.shown().len();
+                let (first, fits) = ((scroll / ROW_PX) as usize, (height / ROW_PX) as usize + 1);
+                let scene = Scene {
+                    index,
+                    range: (
+                        first.saturating_sub(MARGIN).min(total),
+                        (first + fits + MARGIN).min(total),
+                    ),
+                    headings: &headings,
+                    columns,
+                    namespaces,
+                    version: (changed, now),
+                    cursor,
+                    marked: &marked,
+                    link: &link,
+                };
+                let painted = self.painter.try_update_value(|painter| {
+                    painter
+                        .get_or_insert_with(|| Painter::new(grid.into(), window.into()))
+                        .paint(&scene)
+                });
+                if let Some(Err(error)) = painted {
+                    leptos::logging::error!("{error:?}");
                 }
-            }
+            });
         });
-        let mut template = String::from("2rem ");
-        if self.shows_namespace() {
-            template.push_str(&format!("minmax(6ch, {}ch) ", places.min(WIDEST) + 2));
-        }
-        for width in widths {
-            template.push_str(&format!("minmax(4ch, {}ch) ", width.min(WIDEST) + 2));
-        }
-        template.push_str("1fr");
-        template
+    }
+
+    /// The row that something happened in.
+    fn row_of(self, event: &web_sys::Event) -> Option<RowId> {
+        let element: web_sys::Element = event.target()?.dyn_into().ok()?;
+        self.painter
+            .try_with_value(|painter| painter.as_ref()?.row_of(&element))?
     }
 
     fn sort_by(self, heading: &str) {
@@ -363,9 +397,11 @@ impl Table {
 
     fn mark(self, id: RowId) {
         let Some(place) = self.place(id) else { return };
-        self.marked.update(|marked| {
-            if !marked.remove(&place) {
-                marked.insert(place);
+        self.app.adjust(|locator| {
+            let before = locator.selected.len();
+            locator.selected.retain(|other| *other != place);
+            if locator.selected.len() == before {
+                locator.selected.push(place);
             }
         });
     }
@@ -443,8 +479,10 @@ impl Table {
                 }
             }
             Some(Key::Back) => {
-                self.marked.update(BTreeSet::clear);
-                self.app.adjust(|locator| locator.filter.clear());
+                self.app.adjust(|locator| {
+                    locator.selected.clear();
+                    locator.filter.clear();
+                });
             }
             _ => return,
         }
@@ -572,7 +610,7 @@ fn Grid(table: Table) -> impl IntoView {
         table.index.with_value(|index| index.shown().len())
     });
     view! {
-        <div class="grid" role="table" aria-rowcount=move || (total.get() + 1).to_string() aria-labelledby="title">
+        <div class="grid" role="table" node_ref=table.grid aria-rowcount=move || (total.get() + 1).to_string() aria-labelledby="title">
             <Head table />
             <Body table total />
         </div>
@@ -611,10 +649,12 @@ fn Head(table: Table) -> impl IntoView {
         .into_any()
     };
     view! {
-        <div class="row head" role="row" style:grid-template-columns=move || table.template()>
-            <span role="columnheader"><span class="unseen">{t(Text::KeyMark)}</span></span>
-            {move || table.shows_namespace().then(|| cell("Namespace"))}
-            {move || table.shown().into_iter().map(|at| table.headings.with(|headings| cell(&headings[at].name))).collect::<Vec<_>>()}
+        <div class="heads" role="rowgroup" node_ref=table.head>
+            <div class="row head" role="row">
+                <span role="columnheader"><span class="unseen">{t(Text::KeyMark)}</span></span>
+                {move || table.shows_namespace().then(|| cell("Namespace"))}
+                {move || table.shown().into_iter().map(|at| table.headings.with(|headings| cell(&headings[at].name))).collect::<Vec<_>>()}
+            </div>
         </div>
     }
     .into_any()
@@ -622,29 +662,40 @@ fn Head(table: Table) -> impl IntoView {
 
 #[component]
 fn Body(table: Table, total: Memo<usize>) -> impl IntoView {
-    let window = Memo::new(move |_| {
-        let first = (table.scroll.get() / ROW_PX) as usize;
-        let fits = (table.height.get() / ROW_PX) as usize + 1;
-        let from = first.saturating_sub(MARGIN).min(total.get());
-        (from, (first + fits + MARGIN).min(total.get()))
-    });
-    let visible = Memo::new(move |_| {
-        table.changed.track();
-        let (from, to) = window.get();
-        table
-            .index
-            .with_value(|index| index.shown().get(from..to).unwrap_or_default().to_vec())
-    });
-    let template = Memo::new(move |_| table.template());
+    Effect::new(move || table.paint());
+    let scrolled = move |_| {
+        let Some(body) = table.body.get_untracked() else { return };
+        table.scroll.set(f64::from(body.scroll_top()));
+        if let Some(head) = table.head.get_untracked()
+            && head.scroll_left() != body.scroll_left()
+        {
+            head.set_scroll_left(body.scroll_left());
+        }
+    };
+    let point = move |event: web_sys::MouseEvent| {
+        if let Some(id) = table.row_of(&event) {
+            table.cursor.set(Some(id));
+        }
+    };
+    let mark = move |event: web_sys::Event| {
+        if let Some(id) = table.row_of(&event) {
+            table.mark(id);
+        }
+    };
+    // What does not fit into its cell is told when somebody points at it.
+    let explain = |event: web_sys::MouseEvent| {
+        let target = event
+            .target()
+            .and_then(|target| target.dyn_into::<web_sys::Element>().ok());
+        if let Some(cell) = target.filter(|element| element.class_list().contains("cell")) {
+            let _ = cell.set_attribute("title", &cell.text_content().unwrap_or_default());
+        }
+    };
     view! {
         <div class="body" role="rowgroup" class:old=move || matches!(table.health.get(), Health::Lost(_)) tabindex="0" node_ref=table.body
-            on:scroll=move |_| if let Some(body) = table.body.get_untracked() {
-                table.scroll.set(f64::from(body.scroll_top()));
-            }>
+            on:scroll=scrolled>
             <div class="rows" role="presentation" style:height=move || format!("{}px", total.get() as f64 * ROW_PX)>
-                <div class="window" role="presentation" style:transform=move || format!("translateY({}px)", window.get().0 as f64 * ROW_PX)>
-                    <For each=move || visible.get() key=|id| *id children=move |id| view! { <Line table id template /> } />
-                </div>
+                <div class="window" role="presentation" node_ref=table.window on:click=point on:change=mark on:mouseover=explain></div>
             </div>
         </div>
     }
@@ -697,80 +748,4 @@ pub fn class(severity: Severity) -> &'static str {
         Severity::Warning => "sev-warning",
         Severity::Failure => "sev-failure",
     }
-}
-
-#[component]
-fn Line(table: Table, id: RowId, template: Memo<String>) -> impl IntoView {
-    let row = Memo::new(move |_| {
-        table.changed.track();
-        table.index.with_value(|index| index.row(id).cloned())
-    });
-    let Some(first) = row.get_untracked() else {
-        return ().into_any();
-    };
-    let place = Place::new(&first.namespace, &first.name);
-    let link = href(&table.locator(&place));
-    let chosen = {
-        let place = place.clone();
-        move || table.marked.with(|marked| marked.contains(&place))
-    };
-    let chosen_class = chosen.clone();
-    let severity = move || row.with(|row| row.as_ref().map(Row::severity).unwrap_or_default());
-    let cell = move |at: usize| {
-        let heading = table.headings.with(|headings| headings[at].name.clone());
-        let named = heading == "Name";
-        // What moves by itself is no news.
-        let drifts = heading == "Age" || metrics::drifts(&heading);
-        let text = Memo::new(move |_| {
-            let now = Timestamp::from_second(table.app.now.get()).unwrap_or_default();
-            row.with(|row| row.as_ref().map(|row| row.text(at, &heading, now)).unwrap_or_default())
-        });
-        let meaning = Memo::new(move |_| {
-            row.with(|row| {
-                row.as_ref()
-                    .and_then(|row| row.cells.get(at))
-                    .map(|cell| cell.severity)
-                    .unwrap_or_default()
-            })
-        });
-        // Two animations that look alike, so that the second change starts one again.
-        let changes = Memo::new(move |before: Option<&(u32, Option<Row>)>| {
-            let now = row.get();
-            let cell = |row: &Option<Row>| {
-                row.as_ref()
-                    .and_then(|row| row.cells.get(at))
-                    .map(|cell| cell.content.clone())
-            };
-            match before {
-                Some((count, old)) if !drifts && cell(old) != cell(&now) => (count + 1, now),
-                Some((count, _)) => (*count, now),
-                None => (0, now),
-            }
-        });
-        let flash = move || match changes.with(|(count, _)| (*count > 0).then_some(count % 2)) {
-            None => "",
-            Some(0) => " flash-a",
-            Some(_) => " flash-b",
-        };
-        let class = move || format!("cell {}{}", class(meaning.get()), flash());
-        match named {
-            true => view! { <span role="cell" class=class><a href=link.clone()>{text}</a></span> }.into_any(),
-            false => view! { <span role="cell" class=class title=text>{text}</span> }.into_any(),
-        }
-    };
-    let namespace = first.namespace.to_string();
-    view! {
-        <div class="row" role="row" class:cursor=move || table.cursor.get() == Some(id) class:marked=chosen_class
-            aria-rowindex=move || { table.changed.track(); table.index.with_value(|i| i.position(id)).map(|at| (at + 2).to_string()) }
-            style:grid-template-columns=move || template.get()
-            on:click=move |_| table.cursor.set(Some(id))>
-            <span role="cell" class="mark">
-                <input type="checkbox" aria-label=place.name.clone() prop:checked=chosen on:change=move |_| table.mark(id) />
-                <span aria-hidden="true" class=move || class(severity())>{move || sign(severity())}</span>
-            </span>
-            {move || table.shows_namespace().then(|| view! { <span role="cell" class="cell sev-muted">{namespace.clone()}</span> })}
-            {move || table.shown().into_iter().map(&cell).collect::<Vec<_>>()}
-        </div>
-    }
-    .into_any()
 }

@@ -91,24 +91,18 @@ fn follow(app: App) -> (RwSignal<Map>, RwSignal<Health>) {
             })
         })
     };
-    let waits = StoredValue::new(false);
-    Effect::new(move || {
+    let settled = live::settled(SETTLE, move || {
         pods.track();
         services.track();
         nodes.track();
         owners.iter().for_each(live::Gathered::track);
         app.locator.with(|locator| locator.namespaces.len());
-        if waits.try_update_value(|waits| std::mem::replace(waits, true)) == Some(false) {
-            let again = move || {
-                // The page may be gone by now.
-                if waits.try_update_value(|waits| *waits = false).is_some() {
-                    let new = draw();
-                    if map.with_untracked(|old| *old != new) {
-                        map.set(new);
-                    }
-                }
-            };
-            set_timeout(again, SETTLE);
+    });
+    Effect::new(move || {
+        settled.track();
+        let new = draw();
+        if map.with_untracked(|old| *old != new) {
+            map.set(new);
         }
     });
     (map, pods.health)
