@@ -116,6 +116,7 @@ fn tables_change_as_the_cluster_does() {
     browser.wait("return document.querySelectorAll('.window .row').length == 3");
 
     // What is marked is part of the address too.
+    browser.script("document.activeElement.blur()");
     browser.keys("j ");
     browser.wait("return /sel=default\\/web-/.test(location.search) && document.querySelectorAll('.window .row.marked').length == 1");
     let address = browser.script("return location.href");
@@ -370,6 +371,10 @@ fn a_shell_and_logs_come_from_a_pod() {
         echo "W0101 10:00:00.000000 1 x.go:1] careful"; echo "level=error msg=boom";
         printf "<img src=x onerror=window.pwned=1>\\033]0;<script>window.pwned=1</script>\\007\\n"; sleep 3600']}]}}"#,
     );
+    cluster.wait("everything to be printed", |c| {
+        let last = c.client("kubectl", &["logs", "many", "--tail=1"]).output();
+        last.is_ok_and(|last| String::from_utf8_lossy(&last.stdout).contains("onerror"))
+    });
     world.open("pods/default/many?tab=logs");
     browser.wait("return document.querySelector('#log')?.innerText.includes('boom')");
     browser.script("const s = document.querySelector('#amount'); s.value = 1; s.dispatchEvent(new Event('change', {bubbles: true}))");
