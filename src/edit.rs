@@ -3,7 +3,6 @@
 use std::process::{Command, ExitCode};
 
 use anyhow::Context as _;
-use mizzen_api::client::rest::is_conflict;
 use mizzen_api::console::{action, diff};
 use mizzen_api::resource::Resource;
 use mizzen_api::{view, yaml};
@@ -96,25 +95,17 @@ async fn send(
     body: &str,
     for_show: bool,
 ) -> anyhow::Result<()> {
-    let mut edited: Value = serde_saphyr::from_str(body).or_else(|error| fail(error.to_string()))?;
-    loop {
-        let mut plan = action::replace(resource, &edited);
+    let edited: Value = serde_saphyr::from_str(body).or_else(|error| fail(error.to_string()))?;
+    let untouched = |newest: &Value| diff::is_untouched(before, newest);
+    let replace = async |newest: &Value| {
+        let mut plan = action::replace(resource, &diff::carry_over(before, &edited, newest));
         for request in &mut plan.requests {
             // A misspelt field would be gone without a word.
             request.query.push(("fieldValidation", "Strict"));
         }
-        let error = match carry_out(session, plan, for_show).await {
-            Err(error) if error.downcast_ref().is_some_and(is_conflict) => error,
-            result => return result.map(drop),
-        };
-        let newest = session
-            .get(resource, view::namespace(before), view::name(before))
-            .await?;
-        if !diff::is_untouched(before, &newest) {
-            return Err(error);
-        }
-        edited = diff::carry_over(before, &edited, &newest);
-    }
+        carry_out(session, plan, for_show).await.map(drop)
+    };
+    session.change(resource, before.clone(), untouched, replace).await
 }
 
 fn open(file: &std::path::Path) -> anyhow::Result<()> {

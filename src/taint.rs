@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use mizzen_api::client::rest::is_conflict;
 use mizzen_api::view::{self, list, text};
 use serde_json::{Value, json};
 
@@ -81,7 +80,7 @@ impl Args {
             .map(|text| Change::parse(text))
             .collect::<Result<_, _>>()?;
         let mut outcome = Outcome::default();
-        for (resource, mut node) in self.chosen.objects(session, &names).await? {
+        for (resource, node) in self.chosen.objects(session, &names).await? {
             let change = async {
                 if resource.plural != "nodes" {
                     return fail(format!(
@@ -90,22 +89,19 @@ impl Args {
                     ));
                 }
                 let name = view::name(&node).to_owned();
-                loop {
-                    let taints = taints(&name, list(&node, "/spec/taints"), &changes, self.overwrite)?;
-                    let version = text(&node, "/metadata/resourceVersion");
+                // Mostly only the node's status changed.
+                let again = |_: &Value| true;
+                let set = async |node: &Value| {
+                    let taints = taints(&name, list(node, "/spec/taints"), &changes, self.overwrite)?;
+                    let version = text(node, "/metadata/resourceVersion");
                     // The list is replaced as a whole, so nobody may have changed it meanwhile.
                     let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"taints": taints}});
-                    match self.chosen.merge(session, &resource, ("", &name), patch).await {
-                        // Mostly only the node's status changed.
-                        Err(error) if error.downcast_ref().is_some_and(is_conflict) => {
-                            node = session.get(&resource, "", &name).await?;
-                        }
-                        result => {
-                            result?;
-                            break;
-                        }
-                    }
-                }
+                    self.chosen
+                        .merge(session, &resource, ("", &name), patch)
+                        .await
+                        .map(drop)
+                };
+                session.change(&resource, node, again, set).await?;
                 let done = match changes.iter().all(|change| change.remove) {
                     true => "untainted",
                     false => "tainted",

@@ -4,7 +4,8 @@
 //! - [`feed`]: one collection followed, with what comes in order;
 //! - [`reflector`]: a shared, watched copy of one resource as a projection;
 //! - [`discovery`]: what a server serves, as a registry;
-//! - [`kubeconfig`]: where the cluster is, [`connection`]: a client of it that notices when it is gone;
+//! - [`kubeconfig`]: where the cluster is, [`connection`]: a client of it that notices when it is gone, [`lanes`]: its
+//!   connections;
 //! - [`events`]: the Event recorder, with upstream's aggregation and series;
 //! - [`files`]: files that hold keys;
 //! - [`pods`]: the Pods behind a name, now and as they come and go;
@@ -21,6 +22,7 @@ pub mod feed;
 pub mod files;
 pub mod forward;
 pub mod kubeconfig;
+pub mod lanes;
 pub mod logs;
 pub mod pods;
 pub mod reflector;

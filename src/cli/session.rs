@@ -9,9 +9,10 @@ use http::Method;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use kube::Client;
 use kube::client::Body;
-use mizzen_api::client::rest::{Gvr, Rest};
+use mizzen_api::client::rest::{Gvr, Rest, is_conflict};
 use mizzen_api::client::{connection, discovery, kubeconfig};
 use mizzen_api::resource::{Registry, Resource};
+use mizzen_api::view;
 use serde_json::Value;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _};
 use tokio::sync::OnceCell;
@@ -213,7 +214,7 @@ impl Session {
 
     /// The namespace for an object from a file: its own, or the session's.
     pub(crate) fn namespace_of<'a>(&'a self, resource: &Resource, object: &'a Value) -> anyhow::Result<&'a str> {
-        let own = mizzen_api::view::namespace(object);
+        let own = view::namespace(object);
         match (resource.namespaced(), own) {
             (false, _) => Ok(""),
             (true, "") => Ok(&self.namespace),
@@ -248,6 +249,29 @@ impl Session {
     /// One object.
     pub(crate) async fn get(&self, resource: &Resource, namespace: &str, name: &str) -> anyhow::Result<Value> {
         self.call(Call::to(Method::GET, resource, namespace, name)).await
+    }
+
+    /// Makes a change of an object as it was read. Where somebody else was faster it is made of what the object is
+    /// then, as long as `goes_on` finds that it can be.
+    pub(crate) async fn change(
+        &self,
+        resource: &Resource,
+        mut object: Value,
+        goes_on: impl Fn(&Value) -> bool,
+        mut change: impl AsyncFnMut(&Value) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        loop {
+            let error = match change(&object).await {
+                Err(error) if error.downcast_ref().is_some_and(is_conflict) => error,
+                result => return result,
+            };
+            let (namespace, name) = (view::namespace(&object), view::name(&object));
+            let newest = self.get(resource, namespace, name).await?;
+            if !goes_on(&newest) {
+                return Err(error);
+            }
+            object = newest;
+        }
     }
 
     /// All objects of a resource in a namespace (everywhere, when that is empty).

@@ -233,6 +233,11 @@ impl Cluster {
         }
     }
 
+    /// Stops the server's process where it is, or lets it go on: the kernel still answers for it.
+    pub fn hold(&self, held: bool) {
+        hold(self.pid(), held);
+    }
+
     /// A command of kubectl 1.35.
     pub fn kubectl(&self, arguments: &[&str]) -> Command {
         self.client("kubectl-1.35", arguments)
@@ -246,6 +251,8 @@ impl Cluster {
             .args(arguments)
             .env("KUBECONFIG", self.kubeconfig())
             .env("HOME", self.dir.path())
+            // Editors' files of refused edits are kept.
+            .env("TMPDIR", self.dir.path())
             .stdin(Stdio::null());
         command
     }
@@ -298,10 +305,14 @@ pub struct Simulation(Child);
 impl Simulation {
     /// Holds it, or lets it go on.
     pub fn hold(&self, held: bool) {
-        let signal = if held { Signal::SIGSTOP } else { Signal::SIGCONT };
-        let id = i32::try_from(self.0.id()).expect("a process id");
-        kill(Pid::from_raw(id), signal).expect("a process");
+        hold(self.0.id(), held);
     }
+}
+
+fn hold(process: u32, held: bool) {
+    let signal = if held { Signal::SIGSTOP } else { Signal::SIGCONT };
+    let id = i32::try_from(process).expect("a process id");
+    kill(Pid::from_raw(id), signal).expect("a process");
 }
 
 impl Drop for Simulation {

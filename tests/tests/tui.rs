@@ -67,6 +67,7 @@ impl Console {
             .args(arguments)
             .env("KUBECONFIG", kubeconfig)
             .env("HOME", home)
+            .env("TMPDIR", home)
             .env("KUBE_EDITOR", home.join("editor"))
             .current_dir(home)
             .env("TERM", "xterm-256color")

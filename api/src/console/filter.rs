@@ -151,13 +151,11 @@ impl Filter {
 
     /// Whether every row that this keeps is surely kept by `other` as well, as while a word is typed.
     pub fn narrows(&self, other: &Self) -> bool {
-        if self.ranks() || other.ranks() {
-            return false;
-        }
         match (self.terms.as_slice(), other.terms.as_slice()) {
             (_, []) => true,
             ([new], [old]) if !new.inverse && !old.inverse && new.place == old.place => match (&new.test, &old.test) {
                 (Test::Text(new), Test::Text(old)) => new.implies(old),
+                (Test::Fuzzy(new), Test::Fuzzy(old)) => new.implies(old),
                 _ => false,
             },
             _ => false,

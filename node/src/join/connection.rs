@@ -14,6 +14,7 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use kube::client::Body;
+use mizzen_api::client::lanes::Lanes;
 use mizzen_api::client::tls::any_server;
 use parking_lot::Mutex;
 use rustls::ClientConfig;
@@ -65,7 +66,7 @@ pub(super) fn client(balancer: &Arc<Balancer>, ca_pem: &str, identity: Identity)
     };
     let (balancer, version) = (balancer.clone(), own.as_ref().map(|own| own.version()));
     let tls = tls::client(ca_pem, own.clone())?;
-    let current = Mutex::new((Lanes::default(), version));
+    let current = Mutex::new((Lanes::new(CALLS), version));
     let service = tower::service_fn(move |mut request: Request<Body>| {
         *request.uri_mut() = absolute(request.uri());
         for (name, value) in &headers {
@@ -76,44 +77,14 @@ pub(super) fn client(balancer: &Arc<Balancer>, ca_pem: &str, identity: Identity)
         if current.1 != version {
             // The server knows a connection by the certificate that it began with, and that one ends. What runs on
             // the old connection goes on for as long as the server lets it.
-            *current = (Lanes::default(), version);
+            *current = (Lanes::new(CALLS), version);
         }
         let (http, call) = current.0.take(|| http(&balancer, tls.clone()));
         async move {
-            let response = http.request(request).await?;
-            Ok::<_, hyper_util::client::legacy::Error>(response.map(|body| {
-                body.map_frame(move |frame| {
-                    // The call lasts until the last of the answer, or of who reads it.
-                    let _running = &call;
-                    frame
-                })
-            }))
+            Ok::<_, hyper_util::client::legacy::Error>(call.until_read(http.request(request).await?))
         }
     });
     Ok(kube::Client::new(service, "default"))
-}
-
-/// Connections, each with the calls that run on it.
-struct Lanes<H>(Vec<(H, Arc<()>)>);
-
-impl<H> Default for Lanes<H> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<H: Clone> Lanes<H> {
-    /// The first connection that has room, or a new one; it is in use until what comes with it is dropped. Those that
-    /// are not in use for a while close by themselves.
-    fn take(&mut self, connect: impl FnOnce() -> H) -> (H, Arc<()>) {
-        let free = self.0.iter().find(|(_, calls)| Arc::strong_count(calls) <= CALLS);
-        if let Some((lane, calls)) = free {
-            return (lane.clone(), calls.clone());
-        }
-        let lane = (connect(), Arc::default());
-        self.0.push(lane.clone());
-        lane
-    }
 }
 
 /// The CA that a server shows. Nothing is known of the server yet, and nothing is told it.
@@ -167,27 +138,4 @@ fn absolute(uri: &Uri) -> Uri {
     parts.scheme = Some(Scheme::HTTPS);
     parts.authority = Some(Authority::from_static(SERVER_NAME));
     Uri::from_parts(parts).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn connections_are_filled_before_another_is_made() {
-        let (mut lanes, mut made) = (Lanes::default(), 0);
-        let mut take = || {
-            lanes.take(|| {
-                made += 1;
-                made
-            })
-        };
-        let mut calls: Vec<_> = (0..2 * CALLS + 1).map(|_| take()).collect();
-        assert_eq!((calls[CALLS - 1].0, calls[CALLS].0, calls[2 * CALLS].0), (1, 2, 3));
-        // A call that ended makes room.
-        calls.remove(CALLS);
-        assert_eq!(take().0, 2);
-        calls.clear();
-        assert_eq!(take().0, 1);
-    }
 }

@@ -36,7 +36,13 @@ impl Fuzzy {
             return Some(0);
         };
         let starts = text.char_indices().filter(|(_, c)| fold(*c) == *first);
-        starts.filter_map(|(at, _)| self.score_from(text, at, fold)).max()
+        // What is not there from one place on is not there from a later one either.
+        starts.map_while(|(at, _)| self.score_from(text, at, fold)).max()
+    }
+
+    /// Whether texts that have these letters have the other's too, as while they are typed.
+    pub(super) fn implies(&self, other: &Self) -> bool {
+        self.letters.starts_with(&other.letters)
     }
 
     fn score_from(&self, text: &str, start: usize, fold: impl Fn(char) -> char) -> Option<i32> {

@@ -148,7 +148,9 @@ proptest! {
     }
 }
 
-const FILTERS: [&str; 9] = ["", "r", "run", "-f a", "!a1", "a1|b", "^a", "B", "pend 1"];
+const FILTERS: [&str; 11] = [
+    "", "r", "run", "-f a", "-f a1", "-f A", "!a1", "a1|b", "^a", "B", "pend 1",
+];
 
 proptest! {
     #[test]
