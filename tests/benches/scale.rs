@@ -16,23 +16,15 @@ use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, PartialObjectMeta, PostParams};
 use kube::core::Request;
 use mizzen_tests::Cluster;
-use mizzen_tests::measure::{client, process};
+use mizzen_tests::measure::{NAMESPACE, available, client, count, namespace, number, process, run, until};
 use serde_json::json;
 
-const NAMESPACE: &str = "scale";
-/// How many Pods one Deployment makes.
-const REPLICAS: usize = 500;
 /// In how long a server that was killed serves again.
 const SERVING: Duration = Duration::from_secs(2);
 /// How long nobody is heard of without being missed.
 const SILENCE: Duration = Duration::from_secs(20);
 /// How long the cluster rests before its cost is read: three heartbeats.
 const REST: Duration = Duration::from_secs(30);
-
-fn number(variable: &str, default: usize) -> usize {
-    let given = std::env::var(variable).ok();
-    given.map_or(default, |text| text.parse().expect("a number"))
-}
 
 fn main() {
     let asked: Vec<_> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
@@ -53,15 +45,6 @@ fn rss_kib(cluster: &Cluster) -> u64 {
 
 fn written_bytes(cluster: &Cluster) -> u64 {
     process(cluster.pid(), "io", "write_bytes:")
-}
-
-async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) -> Duration {
-    let began = Instant::now();
-    while !holds().await {
-        assert!(began.elapsed() < Duration::from_mins(20), "waited for {what}");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    began.elapsed()
 }
 
 /// Reads and changes single objects until told to stop. Returns how long each call took.
@@ -92,63 +75,6 @@ async fn probe(client: Client, stop: Arc<AtomicBool>) -> Vec<Duration> {
 fn p99(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times.get(times.len() * 99 / 100).copied().unwrap_or_default()
-}
-
-fn deployment(number: usize, replicas: usize) -> Deployment {
-    let name = format!("d{number}");
-    let deployment = json!({
-        "metadata": {"name": name},
-        "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": name}}, "template": {
-            "metadata": {"labels": {"app": name}},
-            "spec": {"containers": [{"name": "app", "image": "example.com/app:1",
-                "resources": {"requests": {"cpu": "100m", "memory": "100Mi"}}}]},
-        }},
-    });
-    serde_json::from_value(deployment).expect("a Deployment")
-}
-
-/// How many objects there are, without reading them.
-async fn count(client: &Client, path: &str) -> usize {
-    let request = Request::new(path)
-        .list(&ListParams::default().limit(1))
-        .expect("a request");
-    let list: kube::core::ObjectList<PartialObjectMeta> = client.request(request).await.expect("a list");
-    let rest = list.metadata.remaining_item_count.unwrap_or_default();
-    list.items.len() + usize::try_from(rest).unwrap_or_default()
-}
-
-async fn available(deployments: &Api<Deployment>) -> usize {
-    let all = deployments.list(&ListParams::default()).await.expect("Deployments");
-    let ready = |d: &Deployment| d.status.as_ref().and_then(|s| s.available_replicas).unwrap_or_default();
-    all.items
-        .iter()
-        .map(|d| usize::try_from(ready(d)).unwrap_or_default())
-        .sum()
-}
-
-/// Makes the namespace that everything is in.
-async fn namespace(client: &Client) -> Api<Deployment> {
-    let namespace = json!({"metadata": {"name": NAMESPACE}});
-    let namespace: Namespace = serde_json::from_value(namespace).expect("a namespace");
-    let created = Api::all(client.clone())
-        .create(&PostParams::default(), &namespace)
-        .await;
-    created.expect("created");
-    Api::namespaced(client.clone(), NAMESPACE)
-}
-
-/// Makes Deployments of so many Pods, and waits until all of them run.
-async fn run(deployments: &Api<Deployment>, pods: usize) {
-    let mut left = pods;
-    for n in 0..pods.div_ceil(REPLICAS) {
-        let replicas = left.min(REPLICAS);
-        left -= replicas;
-        let made = deployments
-            .create(&PostParams::default(), &deployment(n, replicas))
-            .await;
-        made.expect("created");
-    }
-    until("all Pods to run", || async { available(deployments).await == pods }).await;
 }
 
 async fn load() {

@@ -5,10 +5,12 @@
 //! of the server's log is printed.
 
 pub mod browser;
+pub mod console;
 pub mod etcd;
 pub mod image;
 pub mod measure;
 pub mod nodes;
+pub mod simulated;
 pub mod terminal;
 
 use std::fs::File;

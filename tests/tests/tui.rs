@@ -3,198 +3,18 @@
 
 #[path = "tui/cable.rs"]
 mod cable;
-#[path = "tui/simulated.rs"]
-mod simulated;
 #[path = "tui/walk.rs"]
 mod walk;
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use mizzen_tests::{Cluster, can_run_containers, pause, program};
-use nix::pty::{Winsize, openpty};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use mizzen_tests::console::{Console, PATIENCE};
+use mizzen_tests::simulated::{LAST, Simulated};
+use mizzen_tests::{Cluster, can_run_containers, pause};
+use nix::sys::signal::Signal;
 
-/// How long a screen may take to say something.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// How long the screen may tell what is not so any more.
-const TRUE_AGAIN: Duration = Duration::from_secs(2);
-
-/// The console in a terminal.
-struct Console {
-    child: Child,
-    terminal: File,
-    screen: Arc<Mutex<vt100::Parser>>,
-}
-
-impl Console {
-    fn start(cluster: &Cluster, size: (u16, u16), arguments: &[&str]) -> Self {
-        Self::start_with(&cluster.kubeconfig(), cluster.scratch(), size, arguments)
-    }
-
-    fn start_with(kubeconfig: &Path, home: &Path, size: (u16, u16), arguments: &[&str]) -> Self {
-        Self::start_through(&[], kubeconfig, home, size, arguments)
-    }
-
-    /// As the last word of another command.
-    fn start_through(
-        through: &[String],
-        kubeconfig: &Path,
-        home: &Path,
-        (columns, rows): (u16, u16),
-        arguments: &[&str],
-    ) -> Self {
-        let size = Winsize {
-            ws_row: rows,
-            ws_col: columns,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        let pty = openpty(Some(&size), None).expect("a terminal");
-        let side = || Stdio::from(pty.slave.try_clone().expect("the terminal"));
-        // `setsid --ctty` makes it the controlling terminal, so that sizes and hang-ups are told.
-        let child = Command::new("setsid")
-            .arg("--ctty")
-            .args(through)
-            .arg(program())
-            .arg("tui")
-            .args(arguments)
-            .env("KUBECONFIG", kubeconfig)
-            .env("HOME", home)
-            .env("TMPDIR", home)
-            .env("KUBE_EDITOR", home.join("editor"))
-            .current_dir(home)
-            .env("TERM", "xterm-256color")
-            .env("COLORTERM", "truecolor")
-            .stdin(side())
-            .stdout(side())
-            .stderr(side())
-            .spawn()
-            .expect("the console starts");
-        let screen = Arc::new(Mutex::new(vt100::Parser::new(rows, columns, 0)));
-        let mut output = File::from(pty.master.try_clone().expect("the terminal"));
-        let model = screen.clone();
-        std::thread::spawn(move || {
-            let mut bytes = [0; 8192];
-            // The terminal is gone when the console is.
-            while let Ok(count @ 1..) = output.read(&mut bytes) {
-                model.lock().expect("the screen").process(&bytes[..count]);
-            }
-        });
-        Self {
-            child,
-            terminal: File::from(pty.master),
-            screen,
-        }
-    }
-
-    fn text(&self) -> String {
-        self.screen.lock().expect("the screen").screen().contents()
-    }
-
-    fn keys(&mut self, keys: &str) {
-        self.terminal
-            .write_all(keys.as_bytes())
-            .expect("the terminal takes keys");
-    }
-
-    /// Sees a text within the time in which the screen must be true again.
-    #[track_caller]
-    fn sees_soon(&self, text: &str) {
-        let start = Instant::now();
-        self.sees(text);
-        let took = start.elapsed();
-        assert!(took < TRUE_AGAIN, "{text:?} took {took:?}");
-    }
-
-    #[track_caller]
-    fn sees(&self, text: &str) {
-        self.waits(text, |screen| screen.contains(text));
-    }
-
-    /// A command line.
-    #[track_caller]
-    fn goes(&mut self, line: &str, sees: &str) {
-        self.keys(&format!(":{line}\r"));
-        self.sees(sees);
-    }
-
-    /// A key, and what it leads to.
-    #[track_caller]
-    fn press(&mut self, key: &str, sees: &str) {
-        self.keys(key);
-        self.sees(sees);
-    }
-
-    #[track_caller]
-    fn waits(&self, what: &str, holds: impl Fn(&str) -> bool) {
-        let start = Instant::now();
-        while !holds(&self.text()) {
-            assert!(
-                start.elapsed() < PATIENCE,
-                "waited for {what:?}; on screen:\n{}",
-                self.text()
-            );
-            pause(Duration::from_millis(10));
-        }
-    }
-
-    fn resize(&self, columns: u16, rows: u16) {
-        self.screen
-            .lock()
-            .expect("the screen")
-            .screen_mut()
-            .set_size(rows, columns);
-        let status = Command::new("stty")
-            .args(["cols", &columns.to_string(), "rows", &rows.to_string()])
-            .stdin(self.terminal.try_clone().expect("the terminal"))
-            .status();
-        assert!(status.expect("stty runs").success());
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("the console runs");
-    }
-
-    fn state(&self) -> char {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
-        stat.rsplit(") ")
-            .next()
-            .and_then(|rest| rest.chars().next())
-            .unwrap_or('?')
-    }
-
-    /// Waits until the console has ended and gives whether the terminal is as it was before.
-    #[track_caller]
-    fn ends(&mut self) -> bool {
-        let start = Instant::now();
-        while self.child.try_wait().expect("a child").is_none() {
-            assert!(
-                start.elapsed() < PATIENCE,
-                "it does not end; on screen:\n{}",
-                self.text()
-            );
-            pause(Duration::from_millis(10));
-        }
-        pause(Duration::from_millis(100));
-        let model = self.screen.lock().expect("the screen");
-        let screen = model.screen();
-        !screen.alternate_screen() && !screen.hide_cursor() && !screen.bracketed_paste()
-    }
-}
-
-impl Drop for Console {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
+/// How long a server may be gone before it is said.
+const NOTICED: Duration = Duration::from_secs(6);
 
 const DEPLOYMENT: &str = "
 apiVersion: apps/v1
@@ -279,6 +99,11 @@ fn a_cluster_is_watched_by_keys_alone() {
     let start = Instant::now();
     while console.state() != 'T' {
         assert!(start.elapsed() < PATIENCE, "it does not stop: {}", console.state());
+        pause(Duration::from_millis(10));
+    }
+    let start = Instant::now();
+    while !console.has_left() {
+        assert!(start.elapsed() < PATIENCE, "it stops without giving the terminal back");
         pause(Duration::from_millis(10));
     }
     console.signal(Signal::SIGCONT);
@@ -370,7 +195,6 @@ fn a_service_account_sees_what_it_may_and_is_told_what_it_may_not() {
 
 #[test]
 fn another_servers_api_is_read_and_its_changes_are_followed() {
-    use simulated::Simulated;
     let scratch = tempfile::tempdir().expect("a directory");
     let (kubeconfig, credentials) = (scratch.path().join("config"), scratch.path().join("credentials"));
     std::fs::write(&credentials, Simulated::credentials("first")).expect("a file");
@@ -388,6 +212,10 @@ fn another_servers_api_is_read_and_its_changes_are_followed() {
     console.sees("read-only");
     server.put("pods", pod("web-2"));
     console.sees_soon("pods(shop)[2]");
+    server.print(1000, 1);
+    console.press("l", LAST);
+    console.sees("1001 lines");
+    console.press("\x1b", "pods(shop)[2]");
     console.keys("0");
     console.sees("the verb list is missing on pods in any namespace");
     console.keys("1");
@@ -429,7 +257,6 @@ fn another_servers_api_is_read_and_its_changes_are_followed() {
 
 #[test]
 fn a_network_that_is_cut_is_noticed_and_what_happened_meanwhile_is_seen() {
-    use simulated::Simulated;
     if !can_run_containers() {
         return;
     }
@@ -464,4 +291,130 @@ fn a_network_that_is_cut_is_noticed_and_what_happened_meanwhile_is_seen() {
     }
     console.keys(":q\r");
     assert!(console.ends(), "the terminal is not as it was");
+}
+
+#[test]
+fn a_server_that_hangs_is_noticed_and_what_happens_afterwards_is_seen() {
+    if !can_run_containers() {
+        return;
+    }
+    let cluster = Cluster::start_with(&["--disable-agent"]);
+    cluster.run(&["create", "namespace", "shop"]);
+    cluster.apply(DEPLOYMENT);
+    let mut console = Console::start(&cluster, (160, 40), &["-n", "shop"]);
+    console.sees("pods(shop)[3]");
+    console.sees("● live");
+    for (round, seconds) in [4, 12].into_iter().enumerate() {
+        // Its kernel goes on to answer for it, and takes connections.
+        cluster.hold(true);
+        let held = Instant::now();
+        console.sees("cannot reach the server");
+        let noticed = held.elapsed();
+        assert!(noticed < NOTICED, "noticed after {noticed:?}");
+        // What is known stays, keys are answered, and views that watch nothing say it too.
+        console.sees("pods(shop)[3]");
+        console.keys("?");
+        console.sees("command prompt");
+        console.sees("cannot reach the server");
+        console.keys("\x1b");
+        console.sees("pods(shop)[3]");
+        pause(Duration::from_secs(seconds).saturating_sub(held.elapsed()));
+        cluster.hold(false);
+        console.sees_soon("● live");
+        let pods = 5 - round;
+        cluster.run(&["scale", "-n", "shop", "deployment/web", &format!("--replicas={pods}")]);
+        console.sees(&format!("pods(shop)[{pods}]"));
+        cluster.run(&["scale", "-n", "shop", "deployment/web", "--replicas=3"]);
+        console.sees("pods(shop)[3]");
+    }
+    console.keys(":q\r");
+    assert!(console.ends(), "the terminal is not as it was");
+}
+
+#[test]
+fn a_terminal_is_used_for_what_it_can() {
+    if !can_run_containers() {
+        return;
+    }
+    let cluster = Cluster::start_with(&["--disable-agent"]);
+    cluster.run(&["create", "namespace", "shop"]);
+    cluster.apply(DEPLOYMENT);
+    let keys = cluster.scratch().join(".config/mizzen/keys.yaml");
+    std::fs::create_dir_all(keys.parent().expect("a directory")).expect("a directory");
+    std::fs::write(&keys, "describe: [D]\nfly: [f]\n").expect("a file");
+
+    let locator = "pods?ns=shop,default&filter=web";
+    let mut console = Console::start(&cluster, (120, 40), &[locator, "--record", "record"]);
+    console.sees("pods(shop,default)[3] /web");
+    // Keys of one's own, and what is wrong with them.
+    console.press("\x1bOR", "there is no binding named \"fly\"");
+    console.press("\x1b", "pods(shop,default)[3] /web");
+    console.press("d", "d does nothing here");
+    console.press("D", "Controlled By:");
+    console.press("\x1b", "pods(shop,default)[3] /web");
+    // The mouse: a drag copies, a click selects, another goes in, the wheel moves.
+    let (column, row) = console.place("web-");
+    console.drag((column, row), (column + 3, row));
+    console.sees("copied 4 characters");
+    assert_eq!(console.copied(), "web-");
+    console.drag((column, row + 1), (column, row + 1));
+    console.press("c", "copied name web-");
+    let second = console.copied();
+    console.drag((column, row + 1), (column, row + 1));
+    console.sees(&format!("containers(shop/{second})"));
+    console.press("\x1b", "pods(shop,default)[3] /web");
+    console.keys(&format!("\x1b[<65;{column};{row}M"));
+    console.press("c", "copied name web-");
+    assert_ne!(console.copied(), second);
+    // Another skin, and a window that is too small.
+    assert!(console.colours() > 3);
+    console.press("\x1bOS", "skin light");
+    console.resize(30, 5);
+    console.sees("30×5, need 40×8");
+    console.resize(120, 40);
+    console.sees("pods(shop,default)[3] /web");
+    console.keys("\x03");
+    assert!(console.ends(), "the terminal is not as it was");
+    let screen = replayed(&cluster.scratch().join("record"), locator);
+    assert!(screen.contains("pods(shop,default)[3] /web"), "{screen}");
+
+    let none = ["env".to_owned(), "NO_COLOR=1".to_owned()];
+    let console = Console::start_through(&none, &cluster.kubeconfig(), cluster.scratch(), (120, 40), &["-A"]);
+    console.sees("pods(all)[3]");
+    assert_eq!(console.colours(), 0);
+
+    let context = cluster.run(&["config", "current-context"]);
+    let context = context.trim();
+    let mut console = Console::start(&cluster, (120, 40), &["-n", "shop", "--protect", context]);
+    console.sees("pods(shop)[3]");
+    console.press("\x04", &format!("Type to confirm {context}"));
+    console.press("\x1b[C\r", "what was typed is not the name");
+    console.keys(&format!("{context}\r\x1b[C\r"));
+    console.sees("delete");
+    cluster.wait("a Pod to be deleted", |_| console.text().contains("deleted"));
+}
+
+/// The screen after the events of a record.
+fn replayed(record: &std::path::Path, view: &str) -> String {
+    use mizzen_tui::app::{App, Setup};
+    use mizzen_tui::bindings::Bindings;
+    use mizzen_tui::event::Stamped;
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+    let record = std::fs::read_to_string(record).expect("a record");
+    let mut events = record
+        .lines()
+        .map(|line| serde_json::from_str::<Stamped>(line).expect("an event"));
+    let setup = Setup {
+        view: view.to_owned(),
+        ..Setup::default()
+    };
+    let first = events.next().expect("an event");
+    let (mut app, _) = App::new(setup, Bindings::default(), first.at);
+    for event in std::iter::once(first).chain(events) {
+        app.update(event);
+    }
+    let mut terminal = Terminal::new(TestBackend::new(120, 40)).expect("a terminal");
+    terminal.draw(|frame| app.draw(frame)).expect("memory can be drawn on");
+    terminal.backend().to_string()
 }

@@ -120,6 +120,7 @@ pub struct App {
     prompt: Option<Prompt>,
     dialog: Option<OpenDialog>,
     history: Vec<String>,
+    filters: Vec<String>,
     toast: Option<(Timestamp, Notice)>,
     header: bool,
     crumbs: bool,
@@ -163,6 +164,7 @@ impl App {
             prompt: None,
             dialog: None,
             history: Vec::new(),
+            filters: Vec::new(),
             toast: None,
             header: true,
             crumbs: true,
@@ -381,7 +383,7 @@ impl App {
         }
         match act {
             Act::PortForwards => self.go_above("pf", effects),
-            Act::Command => self.prompt = Some(Prompt::new(Purpose::Command, "")),
+            Act::Command => self.ask(Purpose::Command, ""),
             Act::Filter => self.begin_filter(),
             Act::ClearFilter => self.set_filter("", effects),
             Act::Help => self.go_above("help", effects),
@@ -451,7 +453,8 @@ impl App {
             return;
         };
         open.view.filtering();
-        self.prompt = Some(Prompt::new(Purpose::Filter, open.view.filter()));
+        let filter = open.view.filter().to_owned();
+        self.ask(Purpose::Filter, &filter);
     }
 
     fn set_filter(&mut self, text: &str, effects: &mut Vec<Effect>) {

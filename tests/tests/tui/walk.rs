@@ -5,10 +5,9 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
+use mizzen_tests::console::Console;
 use mizzen_tests::{Cluster, can_run_containers, pause};
 use serde_json::Value;
-
-use super::Console;
 
 const RIGHT: &str = "\x1b[C";
 const UP: &str = "\x1b[A";
@@ -95,6 +94,7 @@ fn everything_is_done_by_keys_alone() {
 
     let mut console = Console::start(&cluster, (180, 50), &["-n", "demo"]);
     console.sees("pods(demo)[4]");
+    rows(&mut console);
     read(&mut console, &cluster);
     find_around(&mut console);
     workloads(&mut console, &cluster, &hello, &rolled);
@@ -110,6 +110,51 @@ fn everything_is_done_by_keys_alone() {
     console.press(ESC, "nodes[1]");
     console.keys("\x03");
     assert!(console.ends(), "the terminal is not as it was");
+}
+
+/// Which rows and columns of a table are shown, in which order, and where rows lead.
+fn rows(console: &mut Console) {
+    console.press("T", "RESTARTS↑");
+    console.press("T", "RESTARTS↓");
+    console.press("\x1b[1;2CO", "NAME↑");
+    console.press("\x17", "NOMINATED NODE");
+    console.keys("\x17");
+    console.waits("the narrow table", |screen| !screen.contains("NOMINATED NODE"));
+    console.press("\x1b[15~", "space ticks a column");
+    console.keys(ESC);
+    console.waits("the table", |screen| !screen.contains("space ticks a column"));
+    console.press("\x1a", "] faults");
+    console.keys("\x1a");
+    console.waits("all rows", |screen| !screen.contains("] faults"));
+    for (filter, rows) in [
+        ("hel+o", "[3/4]"),
+        ("!hello", "[1/4]"),
+        ("-f hlo", "[3/4]"),
+        ("-l app=duo", "[1/4]"),
+        ("status:zzz", "[0/4]"),
+        ("!node:zzz name:duo", "[1/4]"),
+    ] {
+        console.press(&format!("/{filter}\r"), &format!("pods(demo){rows} /{filter}"));
+        console.press(ESC, "pods(demo)[4]");
+    }
+    // What was typed before is found again.
+    console.press("/\x1b[A", "!node:zzz name:duo");
+    console.keys(ESC);
+    console.sees("pods(demo)[4]");
+    console.press("/hello\r", "pods(demo)[3/4] /hello");
+    console.press("o", "nodes[1]");
+    console.press("\r", "of node");
+    console.sees("% asked");
+    console.press(ESC, "nodes[1]");
+    console.press(ESC, "pods(demo)[3/4] /hello");
+    console.press("J", "replicasets(demo)[1]");
+    console.press(ESC, "pods(demo)[3/4] /hello");
+    console.press(ESC, "pods(demo)[4]");
+    console.press("?", "command prompt");
+    console.press(ESC, "pods(demo)[4]");
+    console.press("~", "~ does nothing here");
+    console.press("0", "pods(all)[");
+    console.press("1", "pods(demo)[4]");
 }
 
 /// Texts: descriptions, YAML, secrets, logs.
@@ -135,6 +180,23 @@ fn read(console: &mut Console, cluster: &Cluster) {
     });
     console.press("l", "one goes on");
     console.press("a", "two goes on");
+    for (key, word) in [
+        ("t", "time:on"),
+        ("t", "time:off"),
+        ("w", "wrap:on"),
+        ("w", "wrap:off"),
+        ("s", "scroll:off"),
+        ("s", "scroll:on"),
+        ("6", "1h · "),
+        ("1", "head · "),
+        ("0", "tail · "),
+    ] {
+        console.press(key, word);
+    }
+    console.sees("two goes on");
+    console.press("F", "Search (n and N go on)");
+    console.press("goes on\r\x1b[C\r", "search \"goes on\"");
+    console.keys("nN");
     console.press("/two\r", "two goes on");
     console.waits("the other lines to be hidden", |screen| !screen.contains("one goes on"));
     console.press("\x13", "saved");
@@ -259,6 +321,7 @@ fn workloads(console: &mut Console, cluster: &Cluster, hello: &dyn Fn(&str, Hold
     console.press("z", "replicasets(demo)");
     console.press(ESC, "deployments(demo)[1]");
     console.press("\r", "pods(demo)[2] app=hello");
+    console.sees("2 wanted, 2 updated, 2 available");
     console.press(ESC, "deployments(demo)[1]");
 
     console.goes("cj", "cronjobs(demo)[1]");
@@ -294,6 +357,30 @@ fn streams(console: &mut Console, cluster: &Cluster) {
     console.waits("the whole screen", |screen| !screen.contains("read-write"));
     console.press("\x1dq", "pods(demo)[1/");
     console.sees("read-write");
+    console.press("a", "which of its containers?");
+    console.keys("\r");
+    console.keys(AGREE);
+    console.sees("Attach(demo/duo");
+    console.press("\x1dq", "pods(demo)[1/");
+    console.keys(ESC);
+    console.waits("no filter", |screen| !screen.contains("/duo"));
+
+    // Ended at once, and replaced.
+    let names = || -> Vec<String> {
+        let pods = cluster.get("pods -n demo -l app=hello").unwrap_or_default();
+        let pods = pods["items"].as_array().cloned().unwrap_or_default();
+        pods.iter()
+            .map(|pod| field(pod, "/metadata/name").to_string())
+            .collect()
+    };
+    let before = names();
+    console.press("/hello\r", " /hello");
+    console.press("\x0b", "kill pod");
+    console.keys(AGREE);
+    cluster.wait("a Pod to be replaced", |_| {
+        let now = names();
+        now.len() == before.len() && now != before && now.iter().filter(|name| !before.contains(name)).count() == 1
+    });
 
     console.goes("svc demo", "services(demo)[1]");
     console.press("F", "Forward to");

@@ -7,11 +7,13 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Paragraph};
 use unicode_width::UnicodeWidthStr as _;
 
+use crate::data::Trouble;
 use crate::event::{Notice, Tone};
 use crate::theme::Theme;
 use crate::view::READ_ONLY;
 
 use super::prompt::Purpose;
+use super::stack::Open;
 use super::{App, Link};
 
 /// The least that anything useful fits into.
@@ -112,13 +114,15 @@ impl App {
 
     fn health(&self) -> (String, Style) {
         let theme = &self.world.theme;
-        let mut troubles = self
-            .tabs
-            .top()
-            .into_iter()
-            .flat_map(|open| open.view.sources())
-            .filter_map(|source| self.world.data.get(&source)?.trouble.clone());
-        match (&self.link, troubles.next()) {
+        let of = |open: &Open| -> Vec<Trouble> {
+            let sources = open.view.sources().into_iter();
+            let troubles = sources.filter_map(|source| self.world.data.get(&source)?.trouble.clone());
+            troubles.collect()
+        };
+        let own = self.tabs.top().into_iter().flat_map(of);
+        // Texts and logs watch nothing; whether there is a server is known all the same.
+        let beneath = self.tabs.views().flat_map(of).filter(|trouble| trouble.code == 0);
+        match (&self.link, own.chain(beneath).next()) {
             (Link::Connecting, _) => ("◐ connecting".to_owned(), theme.progress),
             (Link::Failed(_), _) => ("✖ not connected".to_owned(), theme.fail),
             (Link::Up, Some(trouble)) if trouble.code == 401 => {

@@ -101,23 +101,38 @@ impl App {
             return;
         };
         prompt.offer = 0;
-        match prompt.purpose {
-            Purpose::Command => self.complete(),
-            Purpose::Filter => {
-                let text = prompt.text.clone();
-                self.set_filter(&text, effects);
-            }
+        if prompt.purpose == Purpose::Filter {
+            let text = prompt.text.clone();
+            self.set_filter(&text, effects);
         }
+        self.complete();
     }
 
-    /// Offers ends of the command that is typed.
+    /// Opens the prompt.
+    pub(super) fn ask(&mut self, purpose: Purpose, text: &str) {
+        self.prompt = Some(Prompt::new(purpose, text));
+        self.complete();
+    }
+
+    /// Offers ends of what is typed: names that fit, and what was typed before.
     pub(super) fn complete(&mut self) {
-        let text = match &self.prompt {
-            Some(prompt) if prompt.purpose == Purpose::Command => prompt.text.clone(),
-            _ => return,
+        let (text, purpose) = match &self.prompt {
+            Some(prompt) => (prompt.text.clone(), prompt.purpose),
+            None => return,
         };
         let mut offers: Vec<String> = Vec::new();
-        if !text.is_empty() {
+        if text.is_empty() {
+            // Nothing is offered until somebody goes up, to what was typed last.
+            let known = match purpose {
+                Purpose::Command => &self.history,
+                Purpose::Filter => &self.filters,
+            };
+            offers.push(String::new());
+            offers.extend(known.iter().cloned());
+        } else if purpose == Purpose::Filter {
+            let old = self.filters.iter().rev();
+            offers.extend(old.filter(|l| l.starts_with(&text) && **l != text).cloned());
+        } else {
             let namespaces = match text.contains(' ') {
                 true => self.known_namespaces(),
                 false => Vec::new(),
@@ -171,18 +186,21 @@ impl App {
         let Some(prompt) = self.prompt.take() else {
             return;
         };
-        if prompt.purpose == Purpose::Filter {
-            return;
-        }
         let line = prompt.text.trim().to_owned();
         if line.is_empty() {
             return;
         }
-        self.history.retain(|old| *old != line);
-        self.history.push(line.clone());
-        if self.history.len() > REMEMBERED {
-            self.history.remove(0);
+        let known = match prompt.purpose {
+            Purpose::Command => &mut self.history,
+            Purpose::Filter => &mut self.filters,
+        };
+        known.retain(|old| *old != line);
+        known.push(line.clone());
+        if known.len() > REMEMBERED {
+            known.remove(0);
         }
-        self.go(&line, effects);
+        if prompt.purpose == Purpose::Command {
+            self.go(&line, effects);
+        }
     }
 }

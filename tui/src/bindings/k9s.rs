@@ -45,6 +45,9 @@ const DAEMON_SETS: &[&str] = &["daemonsets", "table"];
 const SERVICES: &[&str] = &["services", "table"];
 const CRON_JOBS: &[&str] = &["cronjobs", "table"];
 const EVENTS: &[&str] = &["events", "table"];
+const JOBS: &[&str] = &["jobs", "table"];
+const KUBE_CONTEXTS: &[&str] = &["contexts", "table"];
+const FORWARDS: &[&str] = &["forwards", "text"];
 const CLAIMS: &[&str] = &["persistentvolumeclaims", "table"];
 
 /// The table.
@@ -78,6 +81,13 @@ pub const HABITS: &[Habit] = &[
     same(TABLE, "ctrl-u ctrl-q", "clear-filter"),
     same(TABLE, "0", "namespace-all"),
     same(TABLE, "1", "namespace-1"),
+    same(TABLE, "2", "namespace-2"),
+    same(TABLE, "3", "namespace-3"),
+    same(TABLE, "4", "namespace-4"),
+    same(TABLE, "5", "namespace-5"),
+    same(TABLE, "6", "namespace-6"),
+    same(TABLE, "7", "namespace-7"),
+    same(TABLE, "8", "namespace-8"),
     same(TABLE, "9", "namespace-9"),
     same(TABLE, "w", "warp"),
     same(TABLE, "space", "mark"),
@@ -120,10 +130,14 @@ pub const HABITS: &[Habit] = &[
     same(STATEFUL_SETS, "l", "logs"),
     same(DAEMON_SETS, "l", "logs"),
     same(SERVICES, "l", "logs"),
-    same(&["jobs", "table"], "l", "logs"),
+    same(JOBS, "l", "logs"),
     same(PODS, "p", "previous-logs"),
     same(CONTAINERS, "p", "previous-logs"),
     same(DEPLOYMENTS, "p", "previous-logs"),
+    same(STATEFUL_SETS, "p", "previous-logs"),
+    same(DAEMON_SETS, "p", "previous-logs"),
+    same(SERVICES, "p", "previous-logs"),
+    same(JOBS, "p", "previous-logs"),
     differs(
         PODS,
         "s",
@@ -158,6 +172,35 @@ pub const HABITS: &[Habit] = &[
     same(DAEMON_SETS, "F", "port-forward"),
     same(PODS, "f", "port-forwards"),
     same(SERVICES, "f", "port-forwards"),
+    same(CONTAINERS, "f", "port-forwards"),
+    same(DEPLOYMENTS, "f", "port-forwards"),
+    same(STATEFUL_SETS, "f", "port-forwards"),
+    same(DAEMON_SETS, "f", "port-forwards"),
+    same(FORWARDS, "ctrl-d", "end-forward"),
+    differs(
+        FORWARDS,
+        "b",
+        "",
+        "no HTTP benchmarks of forwards: load generators do it better",
+    ),
+    differs(
+        KUBE_CONTEXTS,
+        "r",
+        "",
+        "contexts are not renamed: who wrote the kubeconfig may write it again",
+    ),
+    differs(
+        KUBE_CONTEXTS,
+        "ctrl-d",
+        "delete",
+        "contexts are not deleted: who wrote the kubeconfig may do that too",
+    ),
+    differs(
+        TABLE,
+        "v",
+        "",
+        "no view of Helm's releases, so neither values (v), history nor rollback (r) of them",
+    ),
     same(TABLE, "J", "owner"),
     same(PODS, "o", "show-node"),
     same(PODS, "t", "transfer"),
@@ -248,6 +291,12 @@ pub const HABITS: &[Habit] = &[
     same(PODS, "I", "sort-ip"),
     differs(PODS, "O", "sort-column", "today's meaning; it sorted by node once"),
     same(NODES, "R", "sort-roles"),
+    differs(
+        NODES,
+        "O",
+        "sort-column",
+        "today's meaning; it sorted by the number of Pods once",
+    ),
     same(DEPLOYMENTS, "R", "sort-ready"),
     same(DEPLOYMENTS, "U", "sort-up-to-date"),
     same(DEPLOYMENTS, "L", "sort-available"),

@@ -4,9 +4,9 @@
 use std::cell::Cell;
 
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Rect};
+use ratatui::layout::{Constraint, Flex, Layout, Rect};
 use ratatui::style::Style;
-use ratatui::widgets::{Row, Table};
+use ratatui::widgets::{Block, Borders, Paragraph, Row, Table, Wrap};
 use serde::Serialize;
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr as _;
@@ -15,6 +15,8 @@ use crate::bindings::{Act, k9s};
 use crate::event::Tone;
 use crate::view::{Cx, Do, View};
 
+/// Between columns.
+const GAP: u16 = 2;
 /// Widest that help names places.
 const PLACE: usize = 20;
 
@@ -77,6 +79,33 @@ impl List {
 
     pub(super) fn len(&self) -> usize {
         self.shown.len()
+    }
+
+    /// How wide each column is.
+    fn widths(&self, room: u16) -> Vec<u16> {
+        let width = |column: usize| {
+            let cells = self.rows.iter().map(|r| r.cells.get(column).map_or(0, |c| c.width()));
+            cells.chain([self.headings[column].width()]).max().unwrap_or(0) as u16
+        };
+        let wanted = (0..self.headings.len()).map(|c| Constraint::Length(width(c).min(room / 2)));
+        let columns = Layout::horizontal(wanted).flex(Flex::Start).spacing(GAP);
+        let columns = columns.split(Rect::new(0, 0, room, 1));
+        columns.iter().map(|column| column.width).collect()
+    }
+
+    /// The row under the cursor, where it does not fit.
+    fn cut(&self, widths: &[u16]) -> Option<String> {
+        let cells = &self.rows[*self.shown.get(self.at)?].cells;
+        let cut = cells
+            .iter()
+            .zip(widths)
+            .any(|(cell, width)| cell.width() > usize::from(*width));
+        let full: Vec<&str> = cells
+            .iter()
+            .map(String::as_str)
+            .filter(|cell| !cell.is_empty())
+            .collect();
+        cut.then(|| full.join("  "))
     }
 
     fn step(&mut self, by: isize) {
@@ -211,18 +240,22 @@ impl View for List {
 
     fn draw(&self, cx: &Cx<'_>, frame: &mut Frame<'_>, area: Rect) {
         let theme = cx.theme;
+        let widths = self.widths(area.width);
+        let whole = self.cut(&widths);
+        // With room for words that do not fit at the ends of lines, and for the rule above.
+        let lines = |text: &String| text.width() as u16 / area.width.saturating_sub(10).max(1) + 2;
+        let lines = Constraint::Length(whole.as_ref().map_or(0, lines).min(area.height / 2));
+        let [area, below] = Layout::vertical([Constraint::Min(1), lines]).areas(area);
+        if let Some(text) = whole {
+            let rule = Block::new().borders(Borders::TOP).border_style(theme.frame);
+            let text = Paragraph::new(text).style(theme.text).wrap(Wrap { trim: true });
+            frame.render_widget(text.block(rule), below);
+        }
         let height = usize::from(area.height.saturating_sub(1));
         self.height.set(height);
         let offset = self.offset.get().min(self.at).max((self.at + 1).saturating_sub(height));
         self.offset.set(offset);
         let visible = self.shown.iter().enumerate().skip(offset).take(height);
-        let width = |column: usize| {
-            let cells = self.rows.iter().map(|r| r.cells.get(column).map_or(0, |c| c.width()));
-            cells.chain([self.headings[column].width()]).max().unwrap_or(0) as u16
-        };
-        let widths: Vec<_> = (0..self.headings.len())
-            .map(|c| Constraint::Length(width(c).min(area.width / 2)))
-            .collect();
         let rows = visible.map(|(at, index)| {
             let entry = &self.rows[*index];
             let style = match entry.tone {
@@ -234,9 +267,9 @@ impl View for List {
             let selected = if at == self.at { theme.selected } else { Style::new() };
             Row::new(entry.cells.clone()).style(style.patch(selected))
         });
-        let table = Table::new(rows, widths)
+        let table = Table::new(rows, widths.into_iter().map(Constraint::Length))
             .header(Row::new(self.headings.clone()).style(theme.accent))
-            .column_spacing(2);
+            .column_spacing(GAP);
         frame.render_widget(table, area);
     }
 

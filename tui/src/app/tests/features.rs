@@ -306,3 +306,186 @@ fn enter_on_roles_and_bindings_shows_rules() {
     console.line("can joe:");
     console.sees("is nobody: say u:USER");
 }
+
+/// The title of the view on top.
+fn title(console: &Console) -> String {
+    let open = console.app.tabs.top().expect("a view");
+    open.view.title(&console.app.world.cx(open.id))
+}
+
+#[test]
+fn enter_leads_where_k9s_leads() {
+    let object = |kind: &str, api: &str, spec: Value| {
+        json!({"apiVersion": api, "kind": kind, "spec": spec,
+            "metadata": {"name": "one", "namespace": "default", "uid": "u"}})
+    };
+    let selector = json!({"selector": {"matchLabels": {"app": "one"}}});
+    let leads = [
+        ("pods", object("Pod", "v1", json!({"containers": [{"name": "main"}]}))),
+        ("deployments", object("Deployment", "apps/v1", selector.clone())),
+        ("statefulsets", object("StatefulSet", "apps/v1", selector.clone())),
+        ("daemonsets", object("DaemonSet", "apps/v1", selector.clone())),
+        ("replicasets", object("ReplicaSet", "apps/v1", selector.clone())),
+        ("jobs", object("Job", "batch/v1", selector)),
+        ("services", object("Service", "v1", json!({"selector": {"app": "one"}}))),
+        ("nodes", object("Node", "v1", json!({}))),
+        ("cronjobs", object("CronJob", "batch/v1", json!({}))),
+        ("namespaces", object("Namespace", "v1", json!({}))),
+        ("roles", object("Role", "rbac.authorization.k8s.io/v1", json!({}))),
+        (
+            "clusterroles",
+            object("ClusterRole", "rbac.authorization.k8s.io/v1", json!({})),
+        ),
+        ("serviceaccounts", object("ServiceAccount", "v1", json!({}))),
+        ("configmaps", object("ConfigMap", "v1", json!({}))),
+        ("secrets", object("Secret", "v1", json!({}))),
+        (
+            "networkpolicies",
+            object("NetworkPolicy", "networking.k8s.io/v1", json!({})),
+        ),
+    ];
+    let leads = leads.map(|(kind, mut object)| {
+        let mut console = Console::connected();
+        console.keys(":");
+        console.line(kind);
+        let resource = builtin().resolve(kind).expect(kind);
+        if !resource.namespaced() {
+            object["metadata"]
+                .as_object_mut()
+                .expect("an object")
+                .remove("namespace");
+        }
+        console.list(kind, vec![object]);
+        console.keys("enter");
+        format!("{kind:17}{}", title(&console))
+    });
+    insta::assert_snapshot!(leads.join("\n"), @"
+    pods             containers(default/one)[0]
+    deployments      pods(default)[0] app=one of deployment one
+    statefulsets     pods(default)[0] app=one of statefulset one
+    daemonsets       pods(default)[0] app=one of daemonset one
+    replicasets      pods(default)[0] app=one of replicaset one
+    jobs             pods(default)[0] app=one of job one
+    services         pods(default)[0] app=one of service one
+    nodes            pods(all)[0] of node one
+    cronjobs         jobs(default)[0] of cronjob one /name:^one-
+    namespaces       pods(one)[0]
+    roles            rules[0] one
+    clusterroles     rules[0] one
+    serviceaccounts  can[0] s:default:one
+    configmaps       Describe(default/one)
+    secrets          Describe(default/one)
+    networkpolicies  Describe(default/one)
+    ");
+
+    // From the lists that are no kinds: to the context, to the kind, to the tile.
+    let mut console = with_pods();
+    console.keys("ctrl-a /");
+    console.line("cronjobs");
+    console.keys("enter");
+    assert_eq!(title(&console), "cronjobs(default)[0]");
+    console.keys(":");
+    console.line("pulse");
+    let tile = title(&console);
+    console.keys("enter");
+    assert_ne!(title(&console), tile);
+    console.keys(":");
+    console.line("ctx");
+    console.keys("ctrl-d");
+    console.sees("nothing is selected");
+}
+
+#[test]
+fn the_prompt_has_its_keys() {
+    let mut console = with_pods();
+    for line in ["svc", "nodes"] {
+        console.keys(":");
+        console.line(line);
+    }
+    let typed = |console: &Console| console.app.prompt.as_ref().map(|p| format!("{}+{}", p.text, p.ghost()));
+    let mut told = Vec::new();
+    for (begin, keys) in [
+        // Nothing is offered at first; up goes to what was typed last, and on; down the other way.
+        (":", ""),
+        (":", "up"),
+        (":", "up up"),
+        (":", "down"),
+        (":", "up tab"),
+        (":", "d e p l right"),
+        (":", "d e p l ctrl-f"),
+        (":", "d e p l ctrl-w"),
+        (":", "d e p l ctrl-u"),
+        (":", "d e p l backspace"),
+        (":", "d esc"),
+        (":", "backspace"),
+        ("/", "w e b enter / ctrl-u up"),
+        ("/", "ctrl-u w tab"),
+    ] {
+        console.keys(begin);
+        if !keys.is_empty() {
+            console.keys(keys);
+        }
+        told.push(format!(
+            "{begin} {keys:24}{}",
+            typed(&console).unwrap_or_else(|| "closed".to_owned())
+        ));
+        if console.app.prompt.is_some() {
+            console.keys("esc");
+        }
+    }
+    insta::assert_snapshot!(told.join("\n"), @"
+    :                         +
+    : up                      +nodes
+    : up up                   +svc
+    : down                    +svc
+    : up tab                  nodes+
+    : d e p l right           deploy+
+    : d e p l ctrl-f          deploy+
+    : d e p l ctrl-w          +
+    : d e p l ctrl-u          +
+    : d e p l backspace       dep+loy
+    : d esc                   closed
+    : backspace               closed
+    / w e b enter / ctrl-u up +web
+    / ctrl-u w tab            web+
+    ");
+    console.keys(": n o ctrl-e");
+    assert_eq!(title(&console), "nodes[0]");
+}
+
+#[test]
+fn what_does_not_fit_into_a_row_is_shown_below() {
+    let mut console = with_pods();
+    let (text, command) = (
+        "a message that is much too long ".repeat(5),
+        "kubectl get pods".to_owned(),
+    );
+    console.event(Event::Notice(Notice {
+        command: Some(command),
+        ..Notice::new(Tone::Info, text.trim())
+    }));
+    console.keys("f3");
+    insta::assert_snapshot!(console.screen().lines().skip(12).take(6).collect::<Vec<_>>().join("\n"), @"
+    │                                                                                                  │
+    │──────────────────────────────────────────────────────────────────────────────────────────────────│
+    │12:00:00  a message that is much too long a message that is much too long a message that is much  │
+    │too long a message that is much too long a message that is much too long  kubectl get pods        │
+    │                                                                                                  │
+    └──────────────────────────────────────────────────────────────────────────────────────────────────┘
+    ");
+}
+
+#[test]
+fn an_unreachable_server_is_told_over_any_view() {
+    let mut console = with_pods();
+    let source = console.source("pods");
+    console.keys("?");
+    let trouble = |code: u16| {
+        let message = "cannot reach the server: timed out".to_owned();
+        Batch::Trouble(crate::data::Trouble { message, code })
+    };
+    console.event(Event::Data(source.clone(), trouble(403)));
+    console.sees("● live");
+    console.event(Event::Data(source, trouble(0)));
+    console.sees("▲ cannot reach the server: timed out, trying again");
+}

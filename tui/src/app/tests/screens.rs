@@ -101,9 +101,79 @@ const VIEWS: &[Way] = &[
         let id = c.app.tabs.top().unwrap().id;
         c.event(Event::Reply(id, Reply::Each(vec![Ok(pod("db-a", "Running", 2))])));
     }),
+    ("describe", |c| {
+        c.keys("d");
+        let text = "Name:       db-a\nNamespace:  default\nNode:       n1\nLabels:     app=db\nStatus:     Running\n\n\
+            Events:\n  Type     Reason   Age  From     Message\n  Warning  BackOff  1m   kubelet  restarting it";
+        let id = c.app.tabs.top().unwrap().id;
+        c.event(Event::Reply(id, Reply::Text(text.to_owned())));
+        c.keys("/ n o d e enter");
+    }),
+    ("logs", into_logs),
+    ("actions", |c| c.keys("m")),
+    ("scale", |c| {
+        c.keys(":");
+        c.line("dp");
+        c.list("deployments", vec![deployment()]);
+        c.keys("s");
+        answer(c, Reply::Each(vec![Ok(deployment())]));
+    }),
+    ("set_image", |c| {
+        c.keys(":");
+        c.line("dp");
+        c.list("deployments", vec![deployment()]);
+        c.keys("i");
+        answer(c, Reply::Each(vec![Ok(deployment())]));
+        c.keys("up backspace 3 tab tab enter");
+        let mut after = deployment();
+        after["spec"]["template"]["spec"]["containers"][0]["image"] = json!("web:3");
+        answer(c, Reply::Each(vec![Ok(after)]));
+    }),
+    ("shell", |c| {
+        use crate::tasks::process::News;
+        c.keys("enter");
+        c.list("pods", some_pods());
+        c.keys("s");
+        answer(c, Reply::Process(News::Started));
+        let output = "/ # ls\r\n\u{1b}[1;34mbin\u{1b}[m   \u{1b}[1;34metc\u{1b}[m   init\r\n/ # ";
+        answer(c, Reply::Process(News::Output(output.as_bytes().to_vec())));
+    }),
     ("prompt", |c| c.keys(": d e p l o y m e n")),
     ("tabs", |c| c.keys("ctrl-t")),
 ];
+
+/// Answers the view on top.
+fn answer(c: &mut Console, reply: Reply) {
+    let id = c.app.tabs.top().unwrap().id;
+    c.event(Event::Reply(id, reply));
+}
+
+/// Two Pods' logs, merged, with a filter.
+fn into_logs(c: &mut Console) {
+    use crate::tasks::logs::News;
+    c.keys("space space g l");
+    let source = |pod: &str| mizzen_api::client::logs::Source {
+        namespace: "default".to_owned(),
+        pod: pod.to_owned(),
+        container: "main".to_owned(),
+    };
+    let lines = |minute: u8, of: &str| {
+        let line = |at: u8, text: &str| format!("2026-03-01T11:{minute:02}:{at:02}.000000000Z {text}\n");
+        [
+            line(1, &format!("{of} starts")),
+            line(2, "level=warn msg=\"queue is long\""),
+            line(3, "{\"level\":\"error\",\"msg\":\"cannot connect\"}"),
+            line(4, "\u{1b}[32mok\u{1b}[m goes on"),
+        ]
+        .concat()
+    };
+    for (id, pod) in ["db-a", "web-a"].into_iter().enumerate() {
+        answer(c, Reply::Log(1, News::Source(id, source(pod))));
+        answer(c, Reply::Log(1, News::Lines(id, lines(id as u8, pod))));
+    }
+    answer(c, Reply::Log(1, News::CaughtUp));
+    c.keys("t");
+}
 
 fn into_deployment(c: &mut Console) {
     c.keys(":");
@@ -217,7 +287,8 @@ fn views_at_three_sizes() {
 
 #[test]
 fn views_in_three_skins() {
-    let ways: [Way; 3] = [
+    let ways: [Way; 4] = [
+        ("logs", into_logs),
         ("pods", |c| c.keys("space")),
         ("deployment", into_deployment),
         ("pulse", into_pulse),

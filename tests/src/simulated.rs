@@ -1,9 +1,11 @@
 //! An API server that is not ours: as much of Kubernetes as a console reads, without aggregated discovery,
 //! without Tables, and with rights that it grants to one namespace only.
 
+use std::cmp::Ordering;
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -31,7 +33,14 @@ struct Facts {
     revision: u64,
     kinds: Vec<Kind>,
     objects: Vec<(&'static str, Value)>,
+    /// What containers print: lines a second, and for how many seconds.
+    prints: (usize, usize),
 }
+
+/// The last line of every log.
+pub const LAST: &str = "that was the last line";
+/// How often logs are written in a second.
+const WRITES: usize = 50;
 
 /// Base path, plural, kind, whether it has namespaces.
 type Kind = (&'static str, &'static str, &'static str, bool);
@@ -57,6 +66,7 @@ const KINDS: [Kind; 3] = [
 ];
 
 impl Simulated {
+    /// Starts it; only this token is good.
     pub fn start(token: &str) -> Self {
         Self::start_at("127.0.0.1", token)
     }
@@ -69,6 +79,7 @@ impl Simulated {
                 revision: 1,
                 kinds: KINDS.to_vec(),
                 objects: Vec::new(),
+                prints: (0, 0),
             }),
             news: broadcast::channel(64).0,
         });
@@ -126,12 +137,19 @@ impl Simulated {
         }
     }
 
+    /// Adds an object, or puts another in its place.
     pub fn put(&self, plural: &'static str, object: Value) {
         self.tell(plural, "ADDED", object);
     }
 
+    /// Removes an object.
     pub fn remove(&self, plural: &'static str, object: Value) {
         self.tell(plural, "DELETED", object);
+    }
+
+    /// Containers print so many lines a second from now on, for so many seconds after somebody looks.
+    pub fn print(&self, lines: usize, seconds: usize) {
+        self.facts(|facts| facts.prints = (lines, seconds));
     }
 
     fn tell(&self, plural: &'static str, kind: &str, mut object: Value) {
@@ -168,6 +186,25 @@ fn refusal(code: u16, reason: &str, message: &str) -> Response {
     (code, axum::Json(status)).into_response()
 }
 
+/// A log that is printed while it is read.
+fn log((lines, seconds): (usize, usize)) -> Response {
+    let begun = tokio::time::Instant::now();
+    let blocks = stream::unfold(0, move |at| async move {
+        let due = begun + Duration::from_secs(1) * u32::try_from(at).ok()? / WRITES as u32;
+        tokio::time::sleep_until(due).await;
+        let line = |n: usize| format!("2026-01-01T00:00:00.{n:09}Z line {n}: GET /items/{n} took a while, as ever\n");
+        let each = lines / WRITES;
+        let block: String = match at.cmp(&(WRITES * seconds)) {
+            Ordering::Less => (at * each..(at + 1) * each).map(line).collect(),
+            Ordering::Equal => format!("2026-01-01T00:00:01.000000000Z {LAST}\n"),
+            // Nothing more comes, and the container runs on.
+            Ordering::Greater => std::future::pending().await,
+        };
+        Some((Ok::<_, Infallible>(Bytes::from(block)), at + 1))
+    });
+    Body::from_stream(blocks).into_response()
+}
+
 async fn answer(State(world): State<Arc<World>>, request: Request) -> Response {
     let facts = world.facts.lock().expect("the facts");
     let bearer = request
@@ -197,6 +234,9 @@ async fn answer(State(world): State<Arc<World>>, request: Request) -> Response {
         }
         _ => {}
     }
+    if path.ends_with("/log") {
+        return log(facts.prints);
+    }
     let of_group: Vec<&Kind> = facts.kinds.iter().filter(|kind| kind.0 == path).collect();
     if !of_group.is_empty() || path == "/apis/example.com/v1" {
         let resource = |kind: &&Kind| json!({"name": kind.1, "singularName": "", "namespaced": kind.3, "kind": kind.2, "verbs": ["get", "list", "watch"]});
@@ -204,6 +244,16 @@ async fn answer(State(world): State<Arc<World>>, request: Request) -> Response {
         return told(
             json!({"kind": "APIResourceList", "groupVersion": path.trim_start_matches("/apis/"), "resources": resources}),
         );
+    }
+    if let Some((_, name)) = path.rsplit_once("/pods/") {
+        let found = facts
+            .objects
+            .iter()
+            .find(|(of, object)| *of == "pods" && object["metadata"]["name"] == *name);
+        return match found {
+            Some((_, pod)) => told(pod.clone()),
+            None => refusal(404, "NotFound", "there is no such pod"),
+        };
     }
     let Some(kind) = facts
         .kinds
