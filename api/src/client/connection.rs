@@ -111,7 +111,9 @@ fn http(
         let connected = connector.clone().call(uri);
         Box::pin(async move {
             match within {
-                Some(within) => tokio::time::timeout(within, connected).await?,
+                Some(within) => tokio::time::timeout(within, connected)
+                    .await
+                    .unwrap_or_else(|_| Err("it does not answer".into())),
                 None => connected.await,
             }
         })
@@ -120,5 +122,7 @@ fn http(
         .timer(TokioTimer::new())
         .http2_keep_alive_interval(ASK)
         .http2_keep_alive_timeout(LOST)
+        // A connection that is given up for another is taken for idle while it still has a call.
+        .http2_keep_alive_while_idle(true)
         .build(connect)
 }

@@ -80,9 +80,7 @@ pub(super) fn client(balancer: &Arc<Balancer>, ca_pem: &str, identity: Identity)
             *current = (Lanes::new(CALLS), version);
         }
         let (http, call) = current.0.take(|| http(&balancer, tls.clone()));
-        async move {
-            Ok::<_, hyper_util::client::legacy::Error>(call.until_read(http.request(request).await?))
-        }
+        async move { Ok::<_, hyper_util::client::legacy::Error>(call.until_read(http.request(request).await?)) }
     });
     Ok(kube::Client::new(service, "default"))
 }

@@ -140,7 +140,7 @@ fn rows(console: &mut Console) {
     // What was typed before is found again.
     console.press("/\x1b[A", "!node:zzz name:duo");
     console.keys(ESC);
-    console.sees("pods(demo)[4]");
+    console.waits("no prompt", |screen| !screen.contains("!node:zzz name:duo"));
     console.press("/hello\r", "pods(demo)[3/4] /hello");
     console.press("o", "nodes[1]");
     console.press("\r", "of node");
@@ -361,6 +361,7 @@ fn streams(console: &mut Console, cluster: &Cluster) {
     console.keys("\r");
     console.keys(AGREE);
     console.sees("Attach(demo/duo");
+    console.sees("Ctrl-] leave");
     console.press("\x1dq", "pods(demo)[1/");
     console.keys(ESC);
     console.waits("no filter", |screen| !screen.contains("/duo"));
