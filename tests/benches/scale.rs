@@ -10,13 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::Client;
-use kube::api::{Api, DeleteParams, ListParams, PartialObjectMeta, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, PartialObjectMeta};
 use kube::core::Request;
 use mizzen_tests::Cluster;
-use mizzen_tests::measure::{NAMESPACE, available, client, count, namespace, number, process, run, until};
+use mizzen_tests::measure::{NAMESPACE, client, count, namespace, number, process, run, until};
 use serde_json::json;
 
 /// In how long a server that was killed serves again.
