@@ -78,7 +78,8 @@ fn p99(mut times: Vec<Duration>) -> Duration {
 
 async fn load() {
     let (nodes, pods) = (number("MIZZEN_SCALE_NODES", 1000), number("MIZZEN_SCALE_PODS", 50_000));
-    let cluster = Cluster::start_with(&["--disable-agent"]);
+    // A range of Pod addresses for each of the nodes.
+    let cluster = Cluster::start_with(&["--disable-agent", "--cluster-cidr=100.64.0.0/10"]);
     let client = client(&cluster).await;
     tokio::time::sleep(REST).await;
     let empty = rss_kib(&cluster);

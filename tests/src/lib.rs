@@ -189,21 +189,24 @@ impl Cluster {
             .open(self.log())
             .expect("a log file");
         let n = self.slot.number;
+        let defaults = [
+            "--config=/nonexistent".to_owned(),
+            format!("--data-dir={}", self.data_dir().display()),
+            format!("--write-kubeconfig={}", self.kubeconfig().display()),
+            format!("--https-listen-port={}", self.port()),
+            format!("--kubelet-port={}", self.port() + 1),
+            format!("--cluster-cidr=10.{}.0.0/16", 50 + n),
+            format!("--service-cidr=10.{}.0.0/16", 140 + n),
+            format!("--service-node-port-range={}-{}", 30000 + n * 20, 30019 + n * 20),
+        ];
+        let is_given = |flag: &str| {
+            let (name, _) = flag.split_once('=').expect("a flag with its value");
+            self.flags.iter().any(|given| given.split('=').next() == Some(name))
+        };
         let server = self
             .command(program())
             .arg("server")
-            .arg("--config=/nonexistent")
-            .arg(format!("--data-dir={}", self.data_dir().display()))
-            .arg(format!("--write-kubeconfig={}", self.kubeconfig().display()))
-            .arg(format!("--https-listen-port={}", self.port()))
-            .arg(format!("--kubelet-port={}", self.port() + 1))
-            .arg(format!("--cluster-cidr=10.{}.0.0/16", 50 + n))
-            .arg(format!("--service-cidr=10.{}.0.0/16", 140 + n))
-            .arg(format!(
-                "--service-node-port-range={}-{}",
-                30000 + n * 20,
-                30019 + n * 20
-            ))
+            .args(defaults.iter().filter(|flag| !is_given(flag)))
             .args(&self.flags)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log file"))
@@ -405,7 +408,7 @@ pub fn read_until(output: &mut (impl Read + AsFd), part: &str) -> String {
             assert!(begun.elapsed() < PATIENCE, "waited for {part:?} in {seen:?}");
             continue;
         }
-        let mut buffer = [0; 256];
+        let mut buffer = [0; 32 << 10];
         let length = output.read(&mut buffer).expect("output");
         assert_ne!(length, 0, "the output ended without {part:?}: {seen}");
         seen.push_str(&String::from_utf8_lossy(&buffer[..length]));

@@ -70,7 +70,8 @@ fn attach(client: &Client<'_>, ns: &str) {
     let file = client.cluster.scratch().join(format!("{}-echo.json", client.name));
     let pod = serde_json::json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "echo" },
         "spec": { "restartPolicy": "Never", "containers": [{ "name": "a", "image": IMAGE, "imagePullPolicy": "IfNotPresent",
-            "stdin": true, "stdinOnce": true, "command": ["sh", "-c", "echo begun; cat; echo over; sleep 1"] }] } });
+            "stdin": true, "stdinOnce": true, "command": ["sh", "-c",
+            "echo begun; cat; echo over; until [ -e /seen ]; do sleep 0.1; done"] }] } });
     fs::write(&file, pod.to_string()).expect("written");
     client.run(&format!("create -n {ns} -f {}", file.display()));
     client.run(&format!("wait pod/echo -n {ns} --for=condition=Ready --timeout=60s"));
@@ -88,9 +89,11 @@ fn attach(client: &Client<'_>, ns: &str) {
     let lines = "a line\n".repeat(50_000);
     let sent = lines.clone();
     let writer = std::thread::spawn(move || input.write_all(sent.as_bytes()));
-    let mut rest = String::new();
-    output.read_to_string(&mut rest).expect("text");
+    // Until all has come the container stays: what is on its way when it ends, old containerds lose.
+    let mut rest = read_until(&mut output, "over\n");
     writer.join().expect("a thread").expect("written");
+    client.run(&format!("exec -n {ns} echo -- touch /seen"));
+    output.read_to_string(&mut rest).expect("text");
     assert!(attached.wait().expect("it ends").success());
     assert_eq!(rest.matches("a line\n").count(), 50_000);
     assert!(rest.ends_with("a line\nover\n"), "the end of the output is missing");
