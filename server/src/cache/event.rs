@@ -61,7 +61,8 @@ pub struct Event {
     pub current: Option<Arc<Entry>>,
     /// The object before it; `None` when it was created.
     pub previous: Option<Arc<Entry>>,
-    frames: Mutex<Vec<(FrameKey, Bytes)>>,
+    /// `None` once they are no longer kept.
+    frames: Mutex<Option<Vec<(FrameKey, Bytes)>>>,
 }
 
 /// Which frame of an event: what it is to the watcher, in which form, in which version of the API.
@@ -73,7 +74,7 @@ impl Event {
             revision,
             current,
             previous,
-            frames: Mutex::default(),
+            frames: Mutex::new(Some(Vec::new())),
         }
     }
 
@@ -112,14 +113,23 @@ impl Event {
         }
     }
 
-    /// The frame for this kind, form and version: made by the first watcher that needs it.
+    /// The frame for this kind, form and version: made by the first watcher that needs it, as long as frames are kept.
     pub fn frame(&self, key: FrameKey, make: impl FnOnce(&Self) -> Bytes) -> Bytes {
         let mut frames = self.frames.lock();
-        if let Some((_, frame)) = frames.iter().find(|(k, _)| *k == key) {
+        let Some(kept) = &mut *frames else {
+            drop(frames);
+            return make(self);
+        };
+        if let Some((_, frame)) = kept.iter().find(|(k, _)| *k == key) {
             return frame.clone();
         }
         let frame = make(self);
-        frames.push((key, frame.clone()));
+        kept.push((key, frame.clone()));
         frame
+    }
+
+    /// Keeps no frames from now on: those who watch have had theirs, and they outweigh the object.
+    pub(super) fn settle(&self) {
+        *self.frames.lock() = None;
     }
 }
