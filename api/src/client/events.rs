@@ -170,24 +170,30 @@ impl Writer {
     /// Writes until every [`Recorder`] is dropped. Cancel by dropping the future.
     pub async fn run(mut self) {
         loop {
-            let due = self.correlator.next_due();
-            let fact = match due {
-                None => self.queue.recv().await,
-                Some(due) => {
-                    let wait = due.duration_since(Timestamp::now()).try_into().unwrap_or_default();
-                    match tokio::time::timeout(wait, self.queue.recv()).await {
-                        Ok(fact) => fact,
-                        Err(_) => {
-                            for write in self.correlator.finish_series(Timestamp::now()) {
-                                self.write(write).await;
-                            }
-                            continue;
-                        }
-                    }
-                }
+            // Whoever has facts waiting does not look through all series for one that is due.
+            let Some(fact) = (match self.queue.try_recv() {
+                Ok(fact) => Some(fact),
+                Err(_) => self.next().await,
+            }) else {
+                return;
             };
-            let Some(fact) = fact else { return };
             if let Some(write) = self.correlator.observe(fact, Timestamp::now()) {
+                self.write(write).await;
+            }
+        }
+    }
+
+    /// Waits for a fact, and meanwhile finishes series that went quiet; `None` when all recorders are gone.
+    async fn next(&mut self) -> Option<Fact> {
+        loop {
+            let Some(due) = self.correlator.next_due() else {
+                return self.queue.recv().await;
+            };
+            let wait = due.duration_since(Timestamp::now()).try_into().unwrap_or_default();
+            if let Ok(fact) = tokio::time::timeout(wait, self.queue.recv()).await {
+                return fact;
+            }
+            for write in self.correlator.finish_series(Timestamp::now()) {
                 self.write(write).await;
             }
         }

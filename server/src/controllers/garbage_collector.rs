@@ -8,7 +8,7 @@
 
 mod graph;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,9 +34,15 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// How long the first lists are waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How many references to owners that are gone are remembered (upstream's cache holds 500).
+const REMEMBERED: usize = 500;
+
 struct Collector {
     rest: Rest,
     shared: Arc<Shared>,
+    /// References to owners that were looked for and are gone: a uid never comes back, and a parent's many children
+    /// need not all look for it.
+    gone: Mutex<HashSet<Key>>,
 }
 
 /// What watches write and reconciles read.
@@ -75,6 +81,7 @@ pub(super) fn build(context: &Context<'_>) -> Arc<dyn Controller> {
     Arc::new(Collector {
         rest: context.rest.clone(),
         shared,
+        gone: Mutex::default(),
     })
 }
 
@@ -262,9 +269,21 @@ impl Collector {
                 _ => OwnerState::Solid,
             });
         }
+        let reference = [&*owner.api_version, &*owner.kind, &*owner.name, &*owner.uid].join("/");
+        let known_gone = Key::new(namespace, &reference);
+        if self.gone.lock().contains(&known_gone) {
+            return Ok(OwnerState::Gone);
+        }
         let live: Option<Tracked> = self.rest.get(&served.at(), namespace, &owner.name).await?;
-        let same = live.is_some_and(|live| live.metadata.uid == owner.uid);
-        Ok(if same { OwnerState::Solid } else { OwnerState::Gone })
+        if live.is_some_and(|live| live.metadata.uid == owner.uid) {
+            return Ok(OwnerState::Solid);
+        }
+        let mut gone = self.gone.lock();
+        if gone.len() >= REMEMBERED {
+            gone.clear();
+        }
+        gone.insert(known_gone);
+        Ok(OwnerState::Gone)
     }
 
     /// The resource of an owner. One that is not served may come back, so its dependents stay.

@@ -1,7 +1,9 @@
 //! The work queue of a controller: each key once, never twice at a time, later after a failure.
 //!
 //! A key added while it is being worked on is worked on again afterwards. Failures push a key back by
-//! a pause that doubles; other keys are not held up. Timers exist only for keys that wait for one.
+//! a pause that doubles; other keys are not held up. A key rests a multiple of the time that its work took, so that
+//! a parent of many children looks at several changes at once when there is much to do, and at each when there is
+//! not. Timers exist only for keys that wait for one.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -15,6 +17,11 @@ use tokio::time::Instant;
 /// First pause after a failure, and the longest (upstream's rate limiter).
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1000);
+/// How many times as long as its work took a key rests, and how long at most.
+const REST: u32 = 4;
+const LONGEST_REST: Duration = Duration::from_millis(500);
+/// So many keys may be remembered as resting before those that had their rest are forgotten.
+const RESTING: usize = 256;
 
 /// Handle to a queue; clones share it.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +41,8 @@ struct State {
     /// Keys in `ready`, and keys to be put there when their work is done.
     dirty: HashSet<Key>,
     working: HashSet<Key>,
+    /// Until when keys rest that were worked on.
+    resting: HashMap<Key, Instant>,
     /// Waiting keys by due time; the number tells apart keys due at one instant.
     waiting: BTreeMap<(Instant, u64), Key>,
     due: HashMap<Key, (Instant, u64)>,
@@ -43,7 +52,11 @@ struct State {
 }
 
 impl State {
-    fn add(&mut self, key: Key) {
+    fn add(&mut self, key: Key, now: Instant) {
+        match self.resting.get(&key) {
+            Some(until) if *until > now => return self.add_at(key.clone(), *until),
+            _ => self.resting.remove(&key),
+        };
         if let Some(at) = self.due.remove(&key) {
             self.waiting.remove(&at);
         }
@@ -79,17 +92,29 @@ impl State {
                 return Some(at.0);
             }
             if let Some(key) = self.waiting.remove(&at) {
-                self.add(key);
+                self.due.remove(&key);
+                self.add(key, now);
             }
         }
         None
+    }
+
+    fn rest(&mut self, key: &Key, took: Duration, now: Instant) {
+        if self.resting.len() >= RESTING {
+            self.resting.retain(|_, until| *until > now);
+        }
+        let until = now + took.saturating_mul(REST).min(LONGEST_REST);
+        self.resting.insert(key.clone(), until);
+        if self.dirty.remove(key) {
+            self.add_at(key.clone(), until);
+        }
     }
 }
 
 impl Queue {
     /// Has a key worked on soon.
     pub fn add(&self, key: Key) {
-        self.inner.state.lock().add(key);
+        self.inner.state.lock().add(key, Instant::now());
         self.inner.changed.notify_one();
     }
 
@@ -111,6 +136,7 @@ impl Queue {
                     return Work {
                         queue: self.clone(),
                         key,
+                        began: Instant::now(),
                     };
                 }
                 due
@@ -137,6 +163,7 @@ pub struct Work {
     queue: Queue,
     /// The key.
     pub key: Key,
+    began: Instant,
 }
 
 impl Work {
@@ -158,11 +185,10 @@ impl Work {
 
 impl Drop for Work {
     fn drop(&mut self) {
+        let now = Instant::now();
         let mut state = self.queue.inner.state.lock();
         state.working.remove(&self.key);
-        if state.dirty.contains(&self.key) {
-            state.ready.push_back(self.key.clone());
-        }
+        state.rest(&self.key, now - self.began, now);
         drop(state);
         self.queue.inner.changed.notify_one();
     }
@@ -195,6 +221,30 @@ mod tests {
         );
         a.succeed();
         assert_eq!(queue.next().await.key, key("a"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_rests_in_proportion_to_its_work() {
+        let queue = Queue::default();
+        for (took_ms, rest_ms) in [(0, 0), (10, 40), (100, 400), (60_000, 500)] {
+            queue.add(key("a"));
+            let work = queue.next().await;
+            tokio::time::advance(Duration::from_millis(took_ms)).await;
+            queue.add(key("a"));
+            work.succeed();
+            let ended = Instant::now();
+            queue.add(key("b"));
+            assert_eq!(queue.next().await.key, key("b"), "others need not wait");
+            assert_eq!(ended.elapsed(), Duration::ZERO);
+            queue.add(key("a"));
+            let again = queue.next().await;
+            assert_eq!(
+                (again.key.clone(), ended.elapsed()),
+                (key("a"), Duration::from_millis(rest_ms))
+            );
+            again.succeed();
+            tokio::time::advance(LONGEST_REST).await;
+        }
     }
 
     #[tokio::test(start_paused = true)]
