@@ -36,6 +36,9 @@ macro_rules! projection {
             fn resource_version(&self) -> &str {
                 &self.metadata.resource_version
             }
+            fn controller_uid(&self) -> &str {
+                self.metadata.controller().map_or("", |owner| &owner.uid)
+            }
         }
         impl $crate::projection::Watched for $type {
             const AT: mizzen_api::client::rest::Gvr<'static> =

@@ -4,7 +4,7 @@
 //! subscriber of the change with the object before and after. Objects are projections: small types
 //! that skip what their readers do not need. A new list (see [`super::feed`]) is told by its difference.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -53,6 +53,11 @@ pub trait Projection: DeserializeOwned + Clone + Send + Sync + 'static {
     /// `metadata.resourceVersion`.
     fn resource_version(&self) -> &str;
 
+    /// The uid of the owner that manages it; empty when nobody does, or the type does not tell.
+    fn controller_uid(&self) -> &str {
+        ""
+    }
+
     /// Namespace and name.
     fn key(&self) -> Key {
         Key::new(self.namespace(), self.name())
@@ -77,9 +82,84 @@ impl<'a, T> Change<'a, T> {
     }
 }
 
+/// Objects by namespace, so that one can be listed without visiting the rest.
+type Objects<T> = HashMap<Arc<str>, Namespace<T>>;
+
+/// The objects of one namespace.
+struct Namespace<T> {
+    by_name: HashMap<Arc<str>, Arc<T>>,
+    /// From the first question for somebody's children on.
+    by_controller: Option<Index>,
+}
+
+/// Names by the uid of the owner that manages their object; the empty uid has those that nobody manages.
+#[derive(Default)]
+struct Index(HashMap<Box<str>, HashSet<Arc<str>>>);
+
+impl Index {
+    fn insert(&mut self, uid: &str, name: Arc<str>) {
+        match self.0.get_mut(uid) {
+            Some(names) => names.insert(name),
+            None => self.0.insert(uid.into(), HashSet::from([name])).is_none(),
+        };
+    }
+
+    fn remove(&mut self, uid: &str, name: &str) {
+        if let Some(names) = self.0.get_mut(uid) {
+            names.remove(name);
+            if names.is_empty() {
+                self.0.remove(uid);
+            }
+        }
+    }
+}
+
+impl<T> Default for Namespace<T> {
+    fn default() -> Self {
+        Self {
+            by_name: HashMap::new(),
+            by_controller: None,
+        }
+    }
+}
+
+impl<T: Projection> Namespace<T> {
+    fn insert(&mut self, name: Arc<str>, object: &Arc<T>) -> Option<Arc<T>> {
+        let old = self.by_name.insert(name.clone(), object.clone());
+        if let Some(index) = &mut self.by_controller {
+            let before = old.as_ref().map(|old| old.controller_uid());
+            if before != Some(object.controller_uid()) {
+                before.into_iter().for_each(|uid| index.remove(uid, &name));
+                index.insert(object.controller_uid(), name);
+            }
+        }
+        old
+    }
+
+    fn remove(&mut self, name: &str) -> Option<Arc<T>> {
+        let old = self.by_name.remove(name)?;
+        if let Some(index) = &mut self.by_controller {
+            index.remove(old.controller_uid(), name);
+        }
+        Some(old)
+    }
+
+    /// The objects that an owner manages, if there is an index.
+    fn children(&self, uid: &str) -> Option<impl Iterator<Item = &Arc<T>>> {
+        let names = self.by_controller.as_ref()?.0.get(uid);
+        Some(names.into_iter().flatten().filter_map(|name| self.by_name.get(name)))
+    }
+
+    fn index(&mut self) {
+        let mut index = Index::default();
+        for (name, object) in &self.by_name {
+            index.insert(object.controller_uid(), name.clone());
+        }
+        self.by_controller = Some(index);
+    }
+}
+
 type Subscriber<T> = Box<dyn Fn(&Change<'_, T>) + Send + Sync>;
-/// Objects by namespace, then name, so that one namespace can be listed without visiting the rest.
-type Objects<T> = HashMap<Arc<str>, HashMap<Arc<str>, Arc<T>>>;
 
 /// A watched copy of one resource.
 pub struct Reflector<T> {
@@ -136,7 +216,7 @@ impl<T: Projection> Reflector<T> {
 
     /// One object.
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<T>> {
-        self.objects.read().get(namespace)?.get(name).cloned()
+        self.objects.read().get(namespace)?.by_name.get(name).cloned()
     }
 
     /// All objects of a namespace, in no order.
@@ -147,14 +227,37 @@ impl<T: Projection> Reflector<T> {
     /// The objects of a namespace that `keep` keeps, in no order.
     pub fn select(&self, namespace: &str, keep: impl Fn(&T) -> bool) -> Vec<Arc<T>> {
         let objects = self.objects.read();
-        let all = objects.get(namespace).into_iter().flat_map(HashMap::values);
+        let all = objects.get(namespace).into_iter().flat_map(|n| n.by_name.values());
         all.filter(|object| keep(object)).cloned().collect()
+    }
+
+    /// The objects of a namespace that the owner with this uid manages (nobody, when it is empty) and that
+    /// `keep` keeps, in no order. Costs what these children cost, however many others there are.
+    pub fn children(&self, namespace: &str, uid: &str, keep: impl Fn(&T) -> bool) -> Vec<Arc<T>> {
+        let children = |of: &Namespace<T>| -> Option<Vec<Arc<T>>> {
+            Some(of.children(uid)?.filter(|object| keep(object)).cloned().collect())
+        };
+        {
+            let objects = self.objects.read();
+            let Some(inner) = objects.get(namespace) else {
+                return Vec::new();
+            };
+            if let Some(found) = children(inner) {
+                return found;
+            }
+        }
+        let mut objects = self.objects.write();
+        let Some(inner) = objects.get_mut(namespace) else {
+            return Vec::new();
+        };
+        inner.index();
+        children(inner).unwrap_or_default()
     }
 
     /// All objects, in no order.
     pub fn all(&self) -> Vec<Arc<T>> {
         let objects = self.objects.read();
-        objects.values().flat_map(HashMap::values).cloned().collect()
+        objects.values().flat_map(|n| n.by_name.values()).cloned().collect()
     }
 
     /// Keeps the copy up to date until `stop`.
@@ -184,7 +287,7 @@ impl<T: Projection> Reflector<T> {
         let old = {
             let mut objects = self.objects.write();
             let namespace = objects.entry(key.namespace).or_default();
-            namespace.insert(key.name, object.clone())
+            namespace.insert(key.name, &object)
         };
         self.tell(&Change {
             old: old.as_ref(),
@@ -201,7 +304,7 @@ impl<T: Projection> Reflector<T> {
                 return;
             };
             let old = inner.remove(name);
-            if inner.is_empty() {
+            if inner.by_name.is_empty() {
                 objects.remove(namespace);
             }
             old
@@ -243,5 +346,57 @@ impl<T: Projection> Sink for Reflector<T> {
             false => self.apply(object, false),
         }
         Ok(revision)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Clone, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+    struct Child {
+        name: String,
+        owner: String,
+    }
+
+    impl Projection for Child {
+        fn namespace(&self) -> &str {
+            "n"
+        }
+        fn name(&self) -> &str {
+            &self.name
+        }
+        fn resource_version(&self) -> &str {
+            "1"
+        }
+        fn controller_uid(&self) -> &str {
+            &self.owner
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn children_are_who_names_the_owner(steps in prop::collection::vec((0..6_u8, 0..4_u8, 0..3_u8), 1..60)) {
+            let copy = Reflector::<Child>::new(Gvr::new("", "v1", "children"));
+            for (name, owner, step) in steps {
+                let child = Child { name: name.to_string(), owner: ["", "a", "b", "c"][usize::from(owner)].to_owned() };
+                match step {
+                    0 => copy.remove("n", &child.name, None),
+                    // A name that is taken may get another owner.
+                    _ => copy.apply(Arc::new(child.clone()), false),
+                }
+                let told = |objects: Vec<Arc<Child>>| {
+                    let mut children: Vec<_> = objects.iter().map(|o| Child::clone(o)).collect();
+                    children.sort();
+                    children
+                };
+                let is_even = |child: &Child| child.name.as_bytes()[0].is_multiple_of(2);
+                let expect = copy.select("n", |other| other.owner == child.owner && is_even(other));
+                prop_assert_eq!(told(copy.children("n", &child.owner, is_even)), told(expect));
+            }
+        }
     }
 }

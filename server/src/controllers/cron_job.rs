@@ -72,9 +72,7 @@ impl Controller for CronJobs {
             return Ok(Next::Change);
         };
         let uid = &cron.metadata.uid;
-        let jobs = self
-            .jobs
-            .select(&key.namespace, |job| job.metadata.is_controlled_by(uid));
+        let jobs = self.jobs.children(&key.namespace, uid, |_| true);
         let mut look = Look {
             controller: self,
             cron: &cron,

@@ -204,28 +204,14 @@ impl Pass<'_> {
     }
 
     async fn revisions(&self) -> rest::Result<Vec<Arc<ControllerRevision>>> {
-        let all = self
-            .controller
-            .revisions
-            .select(&self.key.namespace, |one| match one.metadata.controller() {
-                Some(owner) => owner.uid == self.set.metadata.uid,
-                None => self.set.spec.selector.matches(&one.metadata.labels),
-            });
-        self.parent()
-            .claim(all, ControllerRevision::AT, |one| &one.metadata)
-            .await
+        let revisions = &self.controller.revisions;
+        self.parent().claim(revisions, |_| true, |one| &one.metadata).await
     }
 
     /// The DaemonSet's Pods, adopted where needed, oldest first.
     async fn pods(&self) -> rest::Result<Vec<Arc<Pod>>> {
-        let all = self
-            .controller
-            .pods
-            .select(&self.key.namespace, |pod| match pod.metadata.controller() {
-                Some(owner) => owner.uid == self.set.metadata.uid,
-                None => self.set.spec.selector.matches(&pod.metadata.labels),
-            });
-        let mut ours = self.parent().claim(all, Pod::AT, |pod| &pod.metadata).await?;
+        let pods = &self.controller.pods;
+        let mut ours = self.parent().claim(pods, |_| true, |pod| &pod.metadata).await?;
         // Of several on a node one that is placed is kept, and among equals the oldest.
         ours.sort_by(|a, b| {
             let key = |pod: &Pod| (pod.spec.node_name.is_empty(), pod.metadata.creation_timestamp);

@@ -199,14 +199,8 @@ impl Rollout<'_> {
             at: Deployment::AT,
             kind: KIND,
         };
-        let candidates = self
-            .controller
-            .sets
-            .select(&meta.namespace, |set| match set.metadata.controller() {
-                Some(owner) => owner.uid == meta.uid,
-                None => self.deployment.spec.selector.matches(&set.metadata.labels),
-            });
-        let mut sets = parent.claim(candidates, ReplicaSet::AT, |set| &set.metadata).await?;
+        let sets = &self.controller.sets;
+        let mut sets = parent.claim(sets, |_| true, |set| &set.metadata).await?;
         sets.sort_by(|a, b| {
             let key = |set: &ReplicaSet| (set.metadata.creation_timestamp, set.metadata.name.clone());
             key(a).cmp(&key(b))
@@ -492,16 +486,11 @@ impl Rollout<'_> {
 
     fn old_pods_run(&self, family: &Family) -> bool {
         let namespace = &self.deployment.metadata.namespace;
-        let of_old = |pod: &Pod| {
-            let owner = pod.metadata.controller();
-            owner.is_some_and(|owner| family.old.iter().any(|set| set.metadata.uid == owner.uid))
+        let unfinished = |set: &Arc<ReplicaSet>| {
+            let pods = &self.controller.pods;
+            pods.children(namespace, &set.metadata.uid, |pod| !pod.is_finished())
         };
-        family.old.iter().any(|set| set.status.replicas > 0)
-            || !self
-                .controller
-                .pods
-                .select(namespace, |pod| !pod.is_finished() && of_old(pod))
-                .is_empty()
+        family.old.iter().any(|set| set.status.replicas > 0) || family.old.iter().any(|set| !unfinished(set).is_empty())
     }
 
     /// Annotates what the numbers were when a ReplicaSet was last scaled.

@@ -207,12 +207,6 @@ impl Jobs {
     }
 
     async fn claim(&self, job: &Job) -> rest::Result<Vec<Arc<Pod>>> {
-        let candidates = self
-            .pods
-            .select(&job.metadata.namespace, |pod| match pod.metadata.controller() {
-                Some(owner) => *owner.uid == *job.metadata.uid,
-                None => job.spec.selector.matches(&pod.metadata.labels),
-            });
         let claims = Parent {
             rest: &self.rest,
             meta: &job.metadata,
@@ -220,7 +214,7 @@ impl Jobs {
             at: Job::AT,
             kind: KIND,
         };
-        claims.claim(candidates, Pod::AT, |pod| &pod.metadata).await
+        claims.claim(&self.pods, |_| true, |pod| &pod.metadata).await
     }
 
     async fn carry_out(&self, key: &Key, job: &Job, plan: &Plan) -> Done {

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use mizzen_api::client::reflector::Key;
+use mizzen_api::client::reflector::{Key, Reflector};
 use mizzen_api::client::rest::{self, Gvr, Rest};
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use crate::projection::{LabelSelector, Labels, Meta};
+use crate::projection::{LabelSelector, Labels, Meta, Watched};
 
 /// What becomes of one child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,16 +51,20 @@ pub(super) struct Parent<'a, P> {
 }
 
 impl<P> Parent<'_, P> {
-    /// The children that are the parent's, after adopting and releasing what has to be.
+    /// The children that are the parent's, of those that `keep` keeps, after adopting and releasing what has to be.
     ///
     /// Before the first adoption the parent is read live: one that was deleted and made anew under the
     /// same name must not adopt in the name of the old.
-    pub(super) async fn claim<T, C>(
+    pub(super) async fn claim<T: Watched, C>(
         &self,
-        children: Vec<Arc<T>>,
-        child_at: Gvr<'_>,
+        copy: &Reflector<T>,
+        keep: impl Fn(&T) -> bool,
         meta: impl Fn(&T) -> &Meta<C>,
     ) -> rest::Result<Vec<Arc<T>>> {
+        let namespace = &self.meta.namespace;
+        let mut children = copy.children(namespace, &self.meta.uid, &keep);
+        let adoptable = |child: &T| keep(child) && self.selector.matches(&meta(child).labels);
+        children.extend(copy.children(namespace, "", adoptable));
         let mut may_adopt = None;
         let mut ours = Vec::with_capacity(children.len());
         for child in children {
@@ -73,12 +77,12 @@ impl<P> Parent<'_, P> {
                         Some(allowed) => allowed,
                         None => *may_adopt.insert(self.is_live().await?),
                     };
-                    if allowed && self.patch(child_at, target, self.adoption(target)).await? {
+                    if allowed && self.patch(T::AT, target, self.adoption(target)).await? {
                         ours.push(child);
                     }
                 }
                 Claim::Release => {
-                    self.patch(child_at, target, self.release(target)).await?;
+                    self.patch(T::AT, target, self.release(target)).await?;
                 }
             }
         }

@@ -72,17 +72,6 @@ impl<F: Family> Replicas<F> {
         Arc::new(controller)
     }
 
-    /// The Pods in the parent's namespace that are its own or might become so.
-    fn candidates(&self, parent: &ReplicaSet) -> Vec<Arc<Pod>> {
-        self.pods.select(&parent.metadata.namespace, |pod| {
-            !pod.is_finished()
-                && match pod.metadata.controller() {
-                    Some(owner) => *owner.uid == *parent.metadata.uid,
-                    None => parent.spec.selector.matches(&pod.metadata.labels),
-                }
-        })
-    }
-
     async fn manage(&self, key: &Key, parent: &ReplicaSet, active: &[Arc<Pod>]) -> rest::Result<()> {
         match plan(parent.replicas(), active.len()) {
             Plan::Rest => Ok(()),
@@ -139,20 +128,15 @@ impl<F: Family> Replicas<F> {
     /// Active Pods of all parents under the same owner: a Deployment's other ReplicaSets count when
     /// asking on which node replicas are doubled up.
     fn relatives(&self, parent: &ReplicaSet) -> Vec<Arc<Pod>> {
-        let owner = parent.metadata.controller().map(|owner| owner.uid.clone());
-        let siblings: Vec<Box<str>> = self
-            .parents
-            .select(&parent.metadata.namespace, |sibling| match &owner {
-                Some(owner) => sibling.form().metadata.is_controlled_by(owner),
-                None => sibling.form().metadata.uid == parent.metadata.uid,
-            })
-            .iter()
-            .map(|sibling| sibling.form().metadata.uid.clone())
-            .collect();
-        self.pods.select(&parent.metadata.namespace, |pod| {
-            let owner = pod.metadata.controller();
-            pod.is_active() && owner.is_some_and(|owner| siblings.contains(&owner.uid))
-        })
+        let namespace = &parent.metadata.namespace;
+        let pods = |of: &ReplicaSet| self.pods.children(namespace, &of.metadata.uid, Pod::is_active);
+        match parent.metadata.controller() {
+            Some(owner) => {
+                let siblings = self.parents.children(namespace, &owner.uid, |_| true);
+                siblings.iter().flat_map(|sibling| pods(sibling.form())).collect()
+            }
+            None => pods(parent),
+        }
     }
 }
 
@@ -174,7 +158,7 @@ impl<F: Family> Controller for Replicas<F> {
             kind: F::KIND,
         };
         let pods = claims
-            .claim(self.candidates(parent), Pod::AT, |pod| &pod.metadata)
+            .claim(&self.pods, |pod| !pod.is_finished(), |pod| &pod.metadata)
             .await?;
         let (active, terminating): (Vec<_>, Vec<_>) = pods.into_iter().partition(|pod| pod.is_active());
         let managed = match may_act && !parent.metadata.is_deleting() {

@@ -188,31 +188,16 @@ impl Pass<'_> {
     }
 
     async fn revisions(&self) -> rest::Result<Vec<Arc<ControllerRevision>>> {
-        let all =
-            self.controller
-                .revisions
-                .select(&self.set.metadata.namespace, |one| match one.metadata.controller() {
-                    Some(owner) => owner.uid == self.set.metadata.uid,
-                    None => self.set.spec.selector.matches(&one.metadata.labels),
-                });
-        self.parent()
-            .claim(all, ControllerRevision::AT, |one| &one.metadata)
-            .await
+        let revisions = &self.controller.revisions;
+        self.parent().claim(revisions, |_| true, |one| &one.metadata).await
     }
 
     /// The set's Pods, adopted where needed, by ordinal.
     async fn pods(&self) -> rest::Result<Vec<(i64, Arc<Pod>)>> {
         let meta = &self.set.metadata;
-        let all = self
-            .controller
-            .pods
-            .select(&meta.namespace, |pod| match pod.metadata.controller() {
-                Some(owner) => owner.uid == meta.uid,
-                None => {
-                    self.set.spec.selector.matches(&pod.metadata.labels) && ordinal(&meta.name, pod.name()).is_some()
-                }
-            });
-        let ours = self.parent().claim(all, Pod::AT, |pod| &pod.metadata).await?;
+        let has_ordinal = |pod: &Pod| ordinal(&meta.name, pod.name()).is_some();
+        let pods = &self.controller.pods;
+        let ours = self.parent().claim(pods, has_ordinal, |pod| &pod.metadata).await?;
         let mut numbered: Vec<_> = ours
             .into_iter()
             .filter_map(|pod| Some((ordinal(&meta.name, pod.name())?, pod)))

@@ -40,9 +40,7 @@ pub(in crate::controllers) fn build(context: &Context<'_>) -> Arc<dyn Controller
             return;
         }
         let uid = &job.metadata.uid;
-        let left = pods.select(&job.metadata.namespace, |pod| {
-            has_finalizer(pod) && pod.metadata.is_controlled_by(uid)
-        });
+        let left = pods.children(&job.metadata.namespace, uid, has_finalizer);
         left.iter().for_each(|pod| queue.add(pod.key()));
     });
     Arc::new(controller)
