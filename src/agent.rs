@@ -97,8 +97,7 @@ impl Args {
             let started = running.run_until_cancelled(start(&self.node, &settings));
             let Some(started) = started.await else { return Ok(()) };
             let (joined, config) = started?;
-            // The node itself may see how Services reach Pods.
-            let agent = Agent::new(config, joined.client.clone(), joined.client.clone());
+            let agent = Agent::new(config, joined.client.clone(), joined.proxy_client());
             let certificates = joined.run(running.child_token());
             tokio::try_join!(agent.run(running.child_token()), certificates).map(drop)
         });

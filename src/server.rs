@@ -289,6 +289,7 @@ async fn serve(args: Args) -> Result<()> {
                 join::hash(&mizzen_node::join::password(&args.data_dir)?),
             )),
         },
+        network_policy: !args.disable_network_policy,
     };
     // Nobody is let in before the rules by which they are let in exist.
     bootstrap::run(apiserver.clone(), &options)

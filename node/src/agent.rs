@@ -136,7 +136,7 @@ pub struct Agent {
 
 impl Agent {
     /// An agent that acts through `client` as the node in `config`, and through `proxy_client` as
-    /// `system:kube-proxy`: a node by itself may not see how Services reach Pods.
+    /// `system:kube-proxy`: a node by itself may not see other nodes and how Services reach Pods.
     #[must_use]
     pub fn new(config: AgentConfig, client: kube::Client, proxy_client: kube::Client) -> Self {
         Self {
@@ -162,7 +162,7 @@ impl Agent {
         };
         let socket = settings.socket();
         let network = config.network();
-        let pod_network = PodNetwork::new(network.clone(), client.clone());
+        let pod_network = PodNetwork::new(network.clone(), proxy_client.clone());
         let (network_ready, doubts) = (pod_network.ready(), pod_network.doubts());
         let services = Services::default();
         let carried = config.proxy.then(|| services.clone());

@@ -39,6 +39,8 @@ use certificate::{Certificate, Wanted};
 use connection::Identity;
 
 const NODE_PASSWORD_HEADER: &str = "mizzen-node-password";
+/// Who sees what carries Services, policies and the Pod network; nodes may act as it.
+const PROXY: &str = "system:kube-proxy";
 const CONFIG: Gvr<'static> = Gvr::new("", "v1", "configmaps");
 const CONFIG_AT: (&str, &str) = ("kube-system", "mizzen-agent");
 /// Files of the node's certificates, each with its key.
@@ -268,17 +270,23 @@ async fn config(rest: &Rest) -> Result<Cluster, Failure> {
 }
 
 impl Joined {
+    /// Calls the API as the proxy, which sees of other nodes what a node by itself does not.
+    #[must_use]
+    pub fn proxy_client(&self) -> kube::Client {
+        connection::acting_as(self.client.clone(), PROXY)
+    }
+
     /// Renews certificates and follows where servers are, until `stop`.
     ///
     /// # Errors
     /// Never; failures are logged and tried again.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut tasks = JoinSet::new();
+        tasks.spawn(self.balancer.clone().follow(self.proxy_client()));
         for certificate in self.certificates {
             let client = self.client.clone();
             tasks.spawn(async move { certificate.keep(client).await });
         }
-        tasks.spawn(self.balancer.follow(self.client.clone()));
         stop.cancelled().await;
         Ok(())
     }

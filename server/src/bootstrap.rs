@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::api::DeleteParams;
 use mizzen_api::client::rest::{self, Gvr, Rest};
-use mizzen_api::resource::builtin;
+use mizzen_api::resource::{Resource, builtin};
 use serde_json::{Value, json};
 
 pub mod policy;
@@ -30,6 +30,9 @@ const AGENT: &str = "mizzen-bootstrap";
 
 /// Name of the Service that leads to the servers.
 const KUBERNETES: &str = "kubernetes";
+
+/// The role of who enforces NetworkPolicies.
+const POLICIES: &str = "mizzen:network-policies";
 
 /// How often an object is looked at anew because another server wrote it meanwhile.
 const ATTEMPTS: usize = 10;
@@ -54,6 +57,8 @@ pub struct Options {
     pub agents: BTreeMap<&'static str, String>,
     /// Name of the node in this process and the hash of its password.
     pub node: Option<(String, String)>,
+    /// Whether nodes enforce NetworkPolicies, for which they see all Pods.
+    pub network_policy: bool,
 }
 
 /// Brings the objects about. The client must be allowed everything.
@@ -62,8 +67,15 @@ pub async fn run(client: kube::Client, options: &Options) -> Result<()> {
     // All others live in these.
     writer.ensure_all(namespaces()).await?;
     let mut objects = priority_classes();
-    objects.extend(policy::roles().iter().map(policy::DefaultRole::object));
-    objects.extend(policy::roles().iter().flat_map(policy::DefaultRole::binding_objects));
+    let roles = policy::roles().iter();
+    let (roles, without): (Vec<_>, Vec<_>) = roles.partition(|role| options.network_policy || role.name != POLICIES);
+    objects.extend(roles.iter().map(|role| role.object()));
+    objects.extend(roles.iter().flat_map(|role| role.binding_objects()));
+    for role in without {
+        for object in role.binding_objects().chain([role.object()]) {
+            writer.remove(&object).await?;
+        }
+    }
     objects.push(kubernetes_service(options));
     if options.server.ip().is_loopback() {
         tracing::warn!("the API server has no address that Pods can reach: the kubernetes Service leads nowhere");
@@ -100,33 +112,45 @@ impl Writer {
     }
 
     async fn ensure(&self, wanted: &Value) -> Result<()> {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let api_version = text(&wanted["apiVersion"]);
-        let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
-        let row = builtin()
-            .by_kind(group, version, &text(&wanted["kind"]))
-            .context("no such kind")?;
+        let (row, namespace, name) = place(wanted)?;
         let at = Gvr::new(&row.group, &row.version, &row.plural);
-        let (namespace, name) = (
-            text(&wanted["metadata"]["namespace"]),
-            text(&wanted["metadata"]["name"]),
-        );
-        let Some(existing) = self.0.get::<Value>(&at, &namespace, &name).await? else {
-            self.0.create::<Value>(&at, &namespace, wanted).await?;
+        let Some(existing) = self.0.get::<Value>(&at, namespace, name).await? else {
+            self.0.create::<Value>(&at, namespace, wanted).await?;
             return Ok(());
         };
         match merge(&existing, wanted) {
             Merge::Keep => {}
             Merge::Update(object) => {
-                self.0.replace::<Value>(&at, (&namespace, &name), "", &object).await?;
+                self.0.replace::<Value>(&at, (namespace, name), "", &object).await?;
             }
             Merge::Replace => {
-                self.0.delete(&at, &namespace, &name, &DeleteParams::default()).await?;
-                self.0.create::<Value>(&at, &namespace, wanted).await?;
+                self.remove(wanted).await?;
+                self.0.create::<Value>(&at, namespace, wanted).await?;
             }
         }
         Ok(())
     }
+
+    async fn remove(&self, object: &Value) -> Result<()> {
+        let (row, namespace, name) = place(object)?;
+        let at = Gvr::new(&row.group, &row.version, &row.plural);
+        self.0.delete(&at, namespace, name, &DeleteParams::default()).await?;
+        Ok(())
+    }
+}
+
+/// Where an object belongs: its resource, namespace and name.
+fn place(object: &Value) -> Result<(&'static Resource, &str, &str)> {
+    fn text(value: &Value) -> &str {
+        value.as_str().unwrap_or_default()
+    }
+    let api_version = text(&object["apiVersion"]);
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let row = builtin()
+        .by_kind(group, version, text(&object["kind"]))
+        .context("no such kind")?;
+    let metadata = &object["metadata"];
+    Ok((row, text(&metadata["namespace"]), text(&metadata["name"])))
 }
 
 /// Whether another server that starts was quicker.

@@ -105,6 +105,7 @@ impl World {
             request_header_ca_pem: String::new(),
             agents: BTreeMap::new(),
             node: None,
+            network_policy: true,
         };
         let made = bootstrap::run(world.client.clone(), &options).await;
         made.expect("the cluster's own objects");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use http::header::{AUTHORIZATION, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use http::uri::{Authority, Scheme};
 use http::{Request, Uri};
 use http_body_util::{BodyExt, Limited};
@@ -28,6 +28,7 @@ const SERVER_NAME: &str = "kubernetes";
 /// How long a connection may be silent before it is asked, and how long the answer may take.
 const PING: Duration = Duration::from_secs(10);
 const PONG: Duration = Duration::from_secs(5);
+const ACT_AS: HeaderName = HeaderName::from_static("impersonate-user");
 const LARGEST_AUTHORITY: usize = 64 << 10;
 /// How many calls a connection is given at once. Servers take 250 and let those beyond wait, for as long as it takes.
 const CALLS: usize = 200;
@@ -83,6 +84,16 @@ pub(super) fn client(balancer: &Arc<Balancer>, ca_pem: &str, identity: Identity)
         async move { Ok::<_, hyper_util::client::legacy::Error>(call.until_read(http.request(request).await?)) }
     });
     Ok(kube::Client::new(service, "default"))
+}
+
+/// The same client, on the same connections, whose calls are somebody else's; who it is has to be allowed to act as them.
+pub(super) fn acting_as(client: kube::Client, user: &'static str) -> kube::Client {
+    let service = tower::service_fn(move |mut request: Request<Body>| {
+        request.headers_mut().insert(ACT_AS, HeaderValue::from_static(user));
+        let client = client.clone();
+        async move { client.send(request).await }
+    });
+    kube::Client::new(service, "default")
 }
 
 /// The CA that a server shows. Nothing is known of the server yet, and nothing is told it.

@@ -59,6 +59,7 @@ impl World {
             request_header_ca_pem: "proxy".into(),
             agents: std::collections::BTreeMap::new(),
             node: None,
+            network_policy: true,
         };
         let bootstrapped = crate::bootstrap::run(world.client(), &options).await;
         bootstrapped.expect("the cluster's own objects");

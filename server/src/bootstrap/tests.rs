@@ -19,6 +19,7 @@ fn options(server: &str) -> Options {
         request_header_ca_pem: "proxy".into(),
         agents: std::collections::BTreeMap::new(),
         node: None,
+        network_policy: true,
     }
 }
 
@@ -63,9 +64,20 @@ impl World {
 
     /// Bootstraps; how many writes that took.
     async fn bootstrap(&self, server: &str) -> u64 {
+        self.bootstrap_with(&options(server)).await
+    }
+
+    async fn bootstrap_with(&self, options: &Options) -> u64 {
         let before = self.store.revision().await.unwrap();
-        run(self.rest.client().clone(), &options(server)).await.unwrap();
+        run(self.rest.client().clone(), options).await.unwrap();
         self.store.revision().await.unwrap() - before
+    }
+
+    /// Why somebody may not list, if so.
+    async fn refusal(&self, user: User, at: &Gvr<'_>) -> Option<String> {
+        let rest = Rest::new(self.plane.client(user), "test");
+        let listed = rest.list::<Value>(at, "", &ListParams::default()).await;
+        listed.err().map(|error| error.to_string())
     }
 
     async fn count(&self, at: Gvr<'_>) -> usize {
@@ -163,13 +175,7 @@ async fn what_the_cluster_needs_comes_back_and_what_users_add_stays() {
 async fn the_parts_of_the_cluster_may_do_their_work_and_others_nothing() {
     let world = World::start().await;
     let pods = Gvr::new("", "v1", "pods");
-    let can_list = async |user: User, at: &Gvr<'_>| {
-        let rest = Rest::new(world.plane.client(user), "test");
-        rest.list::<Value>(at, "", &ListParams::default())
-            .await
-            .err()
-            .map(|error| error.to_string())
-    };
+    let can_list = |user, at| world.refusal(user, at);
     assert_eq!(can_list(User::new("system:kube-scheduler", []), &pods).await, None);
     assert_eq!(
         can_list(User::new("system:kube-controller-manager", []), &pods).await,
@@ -186,4 +192,41 @@ async fn the_parts_of_the_cluster_may_do_their_work_and_others_nothing() {
         ),
         "{refusal}"
     );
+}
+
+#[tokio::test]
+async fn a_node_sees_of_others_what_the_proxy_may_see_and_no_more() {
+    let world = World::start().await;
+    let node = || User::new("system:node:n1", ["system:nodes", "system:authenticated"]);
+    let proxy = || User::new("system:kube-proxy", ["system:authenticated"]);
+    let pods = Gvr::new("", "v1", "pods");
+    let all = [
+        pods,
+        Gvr::new("", "v1", "nodes"),
+        Gvr::new("discovery.k8s.io", "v1", "endpointslices"),
+    ];
+    for at in &all {
+        let refusal = world.refusal(node(), at).await.unwrap_or_default();
+        assert!(refusal.contains("is forbidden"), "{at:?}: {refusal}");
+        assert_eq!(world.refusal(proxy(), at).await, None);
+    }
+    let act = async |user: &str| {
+        let request = http::Request::get("/api/v1/pods").header("impersonate-user", user);
+        let request = request.body(Vec::new()).unwrap();
+        world.plane.client(node()).request_text(request).await.is_ok()
+    };
+    assert!(act("system:kube-proxy").await);
+    assert!(!act("system:kube-scheduler").await, "it may see as much");
+
+    // Where nobody enforces policies, nobody sees all Pods for that.
+    let without = Options {
+        network_policy: false,
+        ..options("192.0.2.1:6443")
+    };
+    assert_eq!(world.bootstrap_with(&without).await, 2, "a role and its binding");
+    assert_eq!(world.bootstrap_with(&without).await, 0);
+    assert!(world.refusal(proxy(), &pods).await.is_some());
+    assert_eq!(world.refusal(proxy(), &all[2]).await, None);
+    assert_eq!(world.bootstrap("192.0.2.1:6443").await, 2);
+    assert_eq!(world.refusal(proxy(), &pods).await, None);
 }

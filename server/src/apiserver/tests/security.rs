@@ -290,14 +290,18 @@ async fn a_node_keeps_to_its_own() {
     insta::assert_snapshot!(get("/api/v1/namespaces/a/secrets").await, @r#"403 secrets is forbidden: User "system:node:n1" cannot list resource "secrets" in API group "" in the namespace "a": can only read namespaced object of this type"#);
     insta::assert_snapshot!(get("/api/v1/secrets?fieldSelector=metadata.name%3Dmine").await, @r#"403 secrets "mine" is forbidden: User "system:node:n1" cannot list resource "secrets" in API group "" at the cluster scope: no relationship found between node 'n1' and this object"#);
     insta::assert_snapshot!(get("/api/v1/namespaces/a/secrets?fieldSelector=type!%3Dx%5C,metadata.name%3Dmine").await, @r#"403 secrets is forbidden: User "system:node:n1" cannot list resource "secrets" in API group "" in the namespace "a": can only read namespaced object of this type"#);
-    // NetworkPolicies select Pods of all nodes, and are kept on each.
-    assert_eq!(get("/api/v1/pods").await, "200 PodList");
+    // What carries Services, policies and the Pod network sees more, and says so.
+    insta::assert_snapshot!(get("/api/v1/pods").await, @r#"403 pods is forbidden: User "system:node:n1" cannot list resource "pods" in API group "" at the cluster scope: can only list/watch pods with spec.nodeName field selector"#);
+    insta::assert_snapshot!(get("/api/v1/pods?fieldSelector=spec.nodeName%3Dn2").await, @r#"403 pods is forbidden: User "system:node:n1" cannot list resource "pods" in API group "" at the cluster scope: can only list/watch pods with spec.nodeName field selector"#);
+    insta::assert_snapshot!(get("/api/v1/nodes").await, @r#"403 nodes is forbidden: User "system:node:n1" cannot list resource "nodes" in API group "" at the cluster scope: node 'n1' cannot read "", only its own Node object"#);
     assert_eq!(
         get("/api/v1/pods?fieldSelector=spec.nodeName%3Dn1").await,
         "200 PodList"
     );
-    // And the Pod network leads to all nodes.
-    assert_eq!(get("/api/v1/nodes").await, "200 NodeList");
+    assert_eq!(
+        get("/api/v1/nodes?fieldSelector=metadata.name%3Dn1").await,
+        "200 NodeList"
+    );
     // A name in one selector and another in the path, or two names, must not open a list.
     insta::assert_snapshot!(get("/api/v1/namespaces/a/secrets?fieldSelector=metadata.name%3Dmine,metadata.name%3Dforeign").await, @"200 SecretList");
     insta::assert_snapshot!(get("/api/v1/namespaces/a/secrets?fieldSelector=metadata.name!%3Dmine").await, @r#"403 secrets is forbidden: User "system:node:n1" cannot list resource "secrets" in API group "" in the namespace "a": can only read namespaced object of this type"#);
