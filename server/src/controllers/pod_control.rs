@@ -13,6 +13,10 @@ use super::Context;
 use super::kinds::Pod;
 use crate::projection::{Meta, Watched};
 
+/// How many Pods one owner creates or deletes at the same time: several owners do it at once, and together they
+/// must leave room among the calls that the API server takes.
+pub(super) const AT_ONCE: usize = 32;
+
 /// Creates and deletes Pods.
 #[derive(Debug)]
 pub(super) struct PodControl {
@@ -110,7 +114,7 @@ where
                 error: Some(error),
             };
         }
-        size *= 2;
+        size = AT_ONCE.min(size * 2);
     }
     Batches { done, error: None }
 }

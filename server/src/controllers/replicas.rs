@@ -22,7 +22,7 @@ use self::ranking::Ranked;
 use super::expectations::Expectations;
 use super::kinds::{Pod, ReplicaSet};
 use super::ownership::Parent;
-use super::pod_control::{PodControl, in_batches};
+use super::pod_control::{AT_ONCE, PodControl, in_batches};
 use super::queue::Queue;
 use super::{Context, Controller, Next, template};
 use crate::projection::{Owner, Watched, update};
@@ -100,14 +100,19 @@ impl<F: Family> Replicas<F> {
         let uids = victims.iter().map(|pod| &*pod.metadata.uid);
         self.expectations.expect(key, 0, uids);
         let about = reference::<F>(parent);
-        let results = join_all(victims.iter().map(|pod| async {
-            let deleted = self.pods_of.delete(&about, &pod.metadata).await;
-            if deleted.is_err() {
-                self.expectations.deleted(key, &pod.metadata.uid);
-            }
-            deleted
-        }));
-        results.await.into_iter().collect()
+        let mut results = Vec::with_capacity(victims.len());
+        // All are tried; the first failure is told.
+        for some in victims.chunks(AT_ONCE) {
+            let deleted = some.iter().map(|pod| async {
+                let deleted = self.pods_of.delete(&about, &pod.metadata).await;
+                if deleted.is_err() {
+                    self.expectations.deleted(key, &pod.metadata.uid);
+                }
+                deleted
+            });
+            results.extend(join_all(deleted).await);
+        }
+        results.into_iter().collect()
     }
 
     /// The Pods to delete: all that are too many, the least dear first.
