@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
+use kube::api::{Api, DeleteParams, ListParams, PostParams, Preconditions, WatchEvent, WatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use mizzen_tests::etcd::{Process, etcd, free_port};
 use mizzen_tests::{can_run_containers, program, succeed, tail};
@@ -20,6 +20,8 @@ use serde_json::{Value, json};
 
 /// What a component may take to go on after its leader was killed.
 const RESUME: Duration = Duration::from_secs(5);
+/// What etcd may take besides, to find out that its leader is gone and to elect another.
+const ELECTION: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(90);
 const NAMESPACE: &str = "load";
 /// A controller puts it into every namespace.
@@ -158,13 +160,46 @@ fn config_map(name: &str, value: &str) -> ConfigMap {
     serde_json::from_value(map).expect("a ConfigMap")
 }
 
-/// What a writer knows of what it did.
+/// What a watcher was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Event {
+    fact: Fact,
+    /// Whether it was told that the key was not there before.
+    added: bool,
+}
+
+/// What a writer knows of what it did. Nobody else writes its keys, and each of its writes names the state that it
+/// follows, so that one whose answer was lost cannot take effect after a later one.
 #[derive(Default)]
 struct Notes {
     acknowledged: Vec<Fact>,
+    /// Keys whose deletion was acknowledged, with the revision that was deleted.
+    deleted: BTreeSet<(String, u64)>,
     /// Values of writes of which it does not know.
     unknown: BTreeSet<String>,
+    /// Keys of deletions of which it does not know.
     unknown_deletions: BTreeSet<String>,
+    /// The revision of each key, `None` where it is gone; keys of which it does not know are missing.
+    certain: BTreeMap<String, Option<u64>>,
+    /// Reads that showed something else.
+    wrong_reads: Vec<String>,
+}
+
+impl Notes {
+    /// A read answers with the last acknowledged write, whichever server is asked.
+    fn read(&mut self, name: &str, found: Option<u64>) {
+        let wrong = self.certain.get(name).filter(|certain| **certain != found);
+        self.wrong_reads
+            .extend(wrong.map(|certain| format!("{name} is at {found:?} instead of {certain:?}")));
+    }
+
+    /// A write was answered; `None` when it is not known whether it was done.
+    fn answered(&mut self, name: String, state: Option<Option<u64>>) {
+        match state {
+            Some(state) => drop(self.certain.insert(name, state)),
+            None => drop(self.certain.remove(&name)),
+        }
+    }
 }
 
 /// Writes until told to stop, to one server after the other.
@@ -177,31 +212,56 @@ async fn write(servers: Vec<Api<ConfigMap>>, writer: usize, stop: Arc<AtomicBool
         let api = &servers[(writer + number) % servers.len()];
         let name = format!("w{writer}-{}", number % 5);
         let value = format!("{writer}.{number}");
-        // Deletions are answered with the state before them, so only updates and creations have a revision.
-        let answer = match api.get_opt(&name).await {
-            Err(_) => continue,
-            Ok(Some(_)) if number % 7 == 6 => {
-                drop(api.delete(&name, &DeleteParams::default()).await);
-                notes.unknown_deletions.insert(name);
+        let Ok(found) = api.get_opt(&name).await else { continue };
+        let revision = found.as_ref().map(|map| fact(map, false).revision);
+        notes.read(&name, revision);
+        let answer = match found {
+            Some(map) if number % 7 == 6 => {
+                delete(api, &map, &mut notes).await;
                 continue;
             }
-            Ok(Some(mut map)) => {
+            Some(mut map) => {
                 map.data = config_map(&name, &value).data;
                 api.replace(&name, &PostParams::default(), &map).await
             }
-            Ok(None) => api.create(&PostParams::default(), &config_map(&name, &value)).await,
+            None => api.create(&PostParams::default(), &config_map(&name, &value)).await,
         };
         match answer {
-            Ok(map) => notes.acknowledged.push(fact(&map, false)),
-            Err(_) => drop(notes.unknown.insert(value)),
+            Ok(map) => {
+                let fact = fact(&map, false);
+                notes.answered(name, Some(Some(fact.revision)));
+                notes.acknowledged.push(fact);
+            }
+            Err(_) => {
+                notes.answered(name, None);
+                notes.unknown.insert(value);
+            }
         }
         pause(Duration::from_millis(15)).await;
     }
     notes
 }
 
+async fn delete(api: &Api<ConfigMap>, map: &ConfigMap, notes: &mut Notes) {
+    let Fact { name, revision, .. } = fact(map, true);
+    let params = DeleteParams {
+        preconditions: Some(Preconditions {
+            resource_version: map.metadata.resource_version.clone(),
+            uid: None,
+        }),
+        ..DeleteParams::default()
+    };
+    if api.delete(&name, &params).await.is_ok() {
+        notes.deleted.insert((name.clone(), revision));
+        notes.answered(name, Some(None));
+    } else {
+        notes.unknown_deletions.insert(name.clone());
+        notes.answered(name, None);
+    }
+}
+
 /// Follows all changes, at whichever server can continue where the last one broke off.
-async fn watch(servers: Vec<Api<ConfigMap>>, first: usize, from: u64) -> Vec<Fact> {
+async fn watch(servers: Vec<Api<ConfigMap>>, first: usize, from: u64) -> Vec<Event> {
     let (mut seen, mut revision, mut at) = (Vec::new(), from, first);
     let mut refused = 0;
     loop {
@@ -231,7 +291,8 @@ async fn watch(servers: Vec<Api<ConfigMap>>, first: usize, from: u64) -> Vec<Fac
                 continue;
             }
             let end = fact.value.as_deref() == Some(END);
-            seen.push(fact);
+            let added = matches!(event, WatchEvent::Added(_));
+            seen.push(Event { fact, added });
             if end {
                 return seen;
             }
@@ -240,17 +301,26 @@ async fn watch(servers: Vec<Api<ConfigMap>>, first: usize, from: u64) -> Vec<Fac
 }
 
 /// Compares what writers know with what watchers were told.
-fn check(notes: &[Notes], histories: &[Vec<Fact>]) {
+fn check(notes: &[Notes], histories: &[Vec<Event>]) {
     let told = &histories[0];
     for pair in told.windows(2) {
-        assert!(pair[0].revision < pair[1].revision, "out of order or twice: {pair:?}");
+        assert!(
+            pair[0].fact.revision < pair[1].fact.revision,
+            "out of order or twice: {pair:?}"
+        );
     }
     for (number, history) in histories.iter().enumerate() {
         let differs = history.iter().zip(told).find(|(one, other)| one != other);
         assert!(differs.is_none(), "watcher {number} was told otherwise: {differs:?}");
         assert_eq!(history.len(), told.len(), "watcher {number} was told less or more");
     }
-    let by_revision: BTreeMap<_, _> = told.iter().map(|fact| (fact.revision, fact)).collect();
+    let deleted = replayed(told);
+    for notes in notes {
+        assert!(notes.wrong_reads.is_empty(), "{:?}", notes.wrong_reads);
+        let lost: Vec<_> = notes.deleted.difference(&deleted).collect();
+        assert!(lost.is_empty(), "acknowledged deletions are lost: {lost:?}");
+    }
+    let by_revision: BTreeMap<_, _> = told.iter().map(|event| (event.fact.revision, &event.fact)).collect();
     let mut acknowledged = BTreeSet::new();
     for fact in notes.iter().flat_map(|notes| &notes.acknowledged) {
         assert_eq!(
@@ -263,24 +333,150 @@ fn check(notes: &[Notes], histories: &[Vec<Fact>]) {
             "two writes got one revision: {fact:?}"
         );
     }
-    for fact in told.iter().filter(|fact| fact.value.as_deref() != Some(END)) {
+    for Event { fact, .. } in told.iter().filter(|event| event.fact.value.as_deref() != Some(END)) {
         let explained = match &fact.value {
             Some(value) => {
                 acknowledged.contains(&fact.revision) || notes.iter().any(|notes| notes.unknown.contains(value))
             }
-            None => notes.iter().any(|notes| notes.unknown_deletions.contains(&fact.name)),
+            None => notes.iter().any(|notes| {
+                let known = notes.deleted.iter().any(|(name, _)| *name == fact.name);
+                known || notes.unknown_deletions.contains(&fact.name)
+            }),
         };
         assert!(explained, "nobody wrote {fact:?}");
     }
 }
 
-/// The servers that hold the Leases of the controllers and of the scheduler, by the number of their log line.
+/// Lives through a history, in which each event must follow from those before it; gives what was deleted.
+fn replayed(history: &[Event]) -> BTreeSet<(String, u64)> {
+    let (mut present, mut deleted) = (BTreeMap::new(), BTreeSet::new());
+    for event in history {
+        let Fact { name, revision, value } = &event.fact;
+        let before = match value {
+            Some(_) => present.insert(name, *revision),
+            None => present.remove(name),
+        };
+        assert_eq!(event.added, before.is_none(), "an event is missing before {event:?}");
+        if value.is_none() {
+            deleted.extend(before.map(|before| (name.clone(), before)));
+        }
+    }
+    deleted
+}
+
+/// The values that a history ends with.
+fn outcome(history: &[Event]) -> BTreeMap<String, String> {
+    let mut values = BTreeMap::new();
+    for Event { fact, .. } in history {
+        match &fact.value {
+            Some(value) => drop(values.insert(fact.name.clone(), value.clone())),
+            None => drop(values.remove(&fact.name)),
+        }
+    }
+    values
+}
+
+/// The values that a server tells.
+async fn values(server: &Server) -> BTreeMap<String, String> {
+    let list = server.config_maps().list(&ListParams::default()).await.expect("a list");
+    let facts = list.items.iter().map(|map| fact(map, false));
+    facts
+        .filter(|fact| fact.name != ROOT_CA)
+        .map(|fact| (fact.name, fact.value.unwrap_or_default()))
+        .collect()
+}
+
+#[test]
+fn what_is_wrong_with_a_history_is_found() {
+    let told = |revision, name: &str, value: Option<&str>, added| Event {
+        fact: Fact {
+            revision,
+            name: name.to_owned(),
+            value: value.map(str::to_owned),
+        },
+        added,
+    };
+    let good = [
+        told(1, "a", Some("1"), true),
+        told(2, "b", Some("2"), true),
+        told(3, "a", Some("3"), false),
+        told(4, "b", None, false),
+    ];
+    let notes = || {
+        let mut notes = Notes::default();
+        let written = good.iter().filter(|event| event.fact.value.is_some());
+        notes.acknowledged = written.map(|event| event.fact.clone()).collect();
+        notes.deleted = [("b".to_owned(), 2)].into();
+        notes
+    };
+    let verdict = |notes: Notes, histories: [Vec<Event>; 2]| {
+        let checked = std::panic::catch_unwind(|| check(&[notes], &histories));
+        checked.err().map(|why| match why.downcast::<String>() {
+            Ok(text) => text.lines().next().unwrap_or_default().to_owned(),
+            Err(_) => "?".to_owned(),
+        })
+    };
+    let both = |history: Vec<Event>| verdict(notes(), [history.clone(), history]);
+    let without = |at: usize| {
+        good.iter()
+            .enumerate()
+            .filter(|(n, _)| *n != at)
+            .map(|(_, event)| event.clone())
+            .collect()
+    };
+    let said = |found: Option<String>, words: &str| {
+        assert!(
+            found.as_deref().is_some_and(|found| found.contains(words)),
+            "{found:?} instead of {words}"
+        );
+    };
+
+    assert_eq!(both(good.to_vec()), None);
+    said(both(without(0)), "an event is missing before");
+    said(both(without(2)), "an acknowledged write is lost");
+    said(both(without(3)), "acknowledged deletions are lost");
+    said(
+        verdict(notes(), [good.to_vec(), without(1)]),
+        "watcher 1 was told otherwise",
+    );
+    said(
+        verdict(notes(), [good.to_vec(), good[..3].to_vec()]),
+        "watcher 1 was told less or more",
+    );
+    said(both([&good[..2], &good[1..]].concat()), "out of order or twice");
+    let swapped = [good[1].clone(), good[0].clone(), good[2].clone(), good[3].clone()];
+    said(both(swapped.to_vec()), "out of order or twice");
+    said(
+        both([&good[..], &[told(5, "b", Some("nobody's"), true)]].concat()),
+        "nobody wrote",
+    );
+    said(both([&good[..], &[told(5, "a", None, false)]].concat()), "nobody wrote");
+    let mut misled = notes();
+    misled.certain.insert("a".to_owned(), Some(3));
+    misled.read("a", Some(3));
+    misled.read("b", None);
+    assert_eq!(misled.wrong_reads, [""; 0]);
+    misled.read("a", Some(1));
+    said(
+        verdict(misled, [good.to_vec(), good.to_vec()]),
+        "a is at Some(1) instead of Some(3)",
+    );
+}
+
+/// Who holds the Leases of the controllers and of the scheduler.
 async fn holders(server: &Server) -> Vec<String> {
+    let begin = Instant::now();
     let mut holders = Vec::new();
     for name in ["kube-controller-manager", "kube-scheduler"] {
         let path = format!("/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/{name}");
-        let lease = server.json(&path).await.unwrap_or_default();
-        holders.push(lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned());
+        loop {
+            let lease = server.json(&path).await.unwrap_or_default();
+            match lease["spec"]["holderIdentity"].as_str() {
+                Some(holder) if !holder.is_empty() => break holders.push(holder.to_owned()),
+                _ => assert!(begin.elapsed() < PATIENCE, "nobody holds {name}"),
+            }
+            pause(Duration::from_millis(50)).await;
+        }
     }
     holders
 }
@@ -356,25 +552,28 @@ async fn kill_in_a_loop() {
         .map(|n| tokio::spawn(write(apis.clone(), n, stop.clone())))
         .collect();
 
-    let (begin, mut slowest, mut terms) = (Instant::now(), Duration::ZERO, 0);
+    let (begin, mut terms) = (Instant::now(), 0);
+    let (mut resumed, mut elected) = (Duration::ZERO, Duration::ZERO);
     for round in 0.. {
         if begin.elapsed() > Duration::from_secs(seconds) {
             break;
         }
         let victim = round / 2 % 3;
         if round % 2 == 0 {
-            let before = holders(&servers[victim]).await;
+            let other = &servers[(victim + 1) % 3];
+            let before = holders(other).await;
             servers[victim].process.kill();
-            let took = work_is_done(&servers[(victim + 1) % 3], &format!("after-{round}")).await;
-            if holders(&servers[(victim + 1) % 3]).await != before {
+            let other = &servers[(victim + 1) % 3];
+            let took = work_is_done(other, &format!("after-{round}")).await;
+            if holders(other).await != before {
                 terms += 1;
-                slowest = slowest.max(took);
+                resumed = resumed.max(took);
             }
             servers[victim].process.revive();
             servers[victim].ready().await;
         } else {
             members[victim].kill();
-            work_is_done(&servers[victim], &format!("after-{round}")).await;
+            elected = elected.max(work_is_done(&servers[victim], &format!("after-{round}")).await);
             members[victim].revive();
             pause(Duration::from_secs(3)).await;
         }
@@ -398,14 +597,25 @@ async fn kill_in_a_loop() {
                 .expect("a watcher"),
         );
     }
-    let acknowledged: usize = notes.iter().map(|notes| notes.acknowledged.len()).sum();
-    let unknown: usize = notes.iter().map(|notes| notes.unknown.len()).sum();
+    let count = |of: fn(&Notes) -> usize| notes.iter().map(of).sum::<usize>();
     println!(
-        "{acknowledged} writes acknowledged, {unknown} unknown, {} events, {terms} leaders lost, slowest {slowest:?}",
+        "{} writes and {} deletions acknowledged, {} unknown, {} events; {terms} leaders lost, work resumed after \
+         {resumed:?} at most; with a member of etcd less, work was done after {elected:?} at most",
+        count(|notes| notes.acknowledged.len()),
+        count(|notes| notes.deleted.len()),
+        count(|notes| notes.unknown.len() + notes.unknown_deletions.len()),
         histories[0].len()
     );
     check(&notes, &histories);
-    assert!(slowest <= RESUME, "a leader's work was resumed after {slowest:?}");
+    for server in &servers {
+        assert_eq!(values(server).await, outcome(&histories[0]), "{}", server.process.name);
+    }
+    assert!(terms > 0, "no leader was among those killed");
+    assert!(resumed <= RESUME, "a leader's work was resumed after {resumed:?}");
+    assert!(
+        elected <= ELECTION + RESUME,
+        "without a member work was done after {elected:?}"
+    );
     copied_both_ways(world.path(), servers, &endpoint, &histories[0]).await;
 }
 
@@ -426,7 +636,7 @@ async fn every_server_is_published(server: &Server) {
 }
 
 /// The cluster moves to SQLite and to another etcd, and is the same.
-async fn copied_both_ways(world: &Path, mut servers: Vec<Server>, endpoint: &str, history: &[Fact]) {
+async fn copied_both_ways(world: &Path, mut servers: Vec<Server>, endpoint: &str, history: &[Event]) {
     servers.iter_mut().for_each(|server| server.process.kill());
     // Servers that were killed are forgotten after a while.
     pause(Duration::from_secs(18)).await;
@@ -442,19 +652,5 @@ async fn copied_both_ways(world: &Path, mut servers: Vec<Server>, endpoint: &str
     let first = copy(endpoint, &sqlite);
     assert_eq!(copy(&sqlite, &other), first);
     let moved = Server::start(world, &other, 3).await;
-    let mut expected = BTreeMap::new();
-    for fact in history {
-        match &fact.value {
-            Some(value) => drop(expected.insert(fact.name.clone(), value.clone())),
-            None => drop(expected.remove(&fact.name)),
-        }
-    }
-    let list = moved.config_maps().list(&ListParams::default()).await.expect("a list");
-    let facts = list
-        .items
-        .iter()
-        .map(|map| fact(map, false))
-        .filter(|fact| fact.name != ROOT_CA);
-    let found: BTreeMap<_, _> = facts.map(|fact| (fact.name, fact.value.unwrap_or_default())).collect();
-    assert_eq!(found, expected);
+    assert_eq!(values(&moved).await, outcome(history));
 }
