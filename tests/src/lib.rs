@@ -12,6 +12,7 @@ pub mod measure;
 pub mod nodes;
 pub mod simulated;
 pub mod terminal;
+pub mod web;
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};

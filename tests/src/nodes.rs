@@ -4,6 +4,7 @@
 //! own containerd, CNI configuration and address leases. Nothing of it is in the machine's own network. Dropping a
 //! [`Bed`] ends every process and removes every namespace.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 
 use crate::{Cluster, condition, image, program, succeed, tail};
 
@@ -18,6 +20,23 @@ use crate::{Cluster, condition, image, program, succeed, tail};
 pub const LOSS: Duration = Duration::from_secs(150);
 /// Name of the node that is also the server.
 pub const SERVER: &str = "server";
+
+/// Nodes that Pods with a label are Ready on, each with the Pod's uid.
+pub fn placed(cluster: &Cluster, label: &str) -> Vec<(String, String)> {
+    let pods = cluster.get(&format!("pods -l {label}")).unwrap_or_default();
+    let running = pods["items"].as_array().cloned().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    running
+        .iter()
+        .filter(|pod| condition(pod, "Ready"))
+        .map(|pod| (text(&pod["spec"]["nodeName"]), text(&pod["metadata"]["uid"])))
+        .collect()
+}
+
+/// Nodes that Pods with a label are Ready on.
+pub fn nodes(cluster: &Cluster, label: &str) -> BTreeSet<String> {
+    placed(cluster, label).into_iter().map(|(node, _)| node).collect()
+}
 
 /// A server that is also a node, and agents.
 pub struct Bed {
@@ -272,6 +291,19 @@ impl Bed {
         self.end(node, Signal::SIGKILL);
     }
 
+    /// Switches a machine off: its agent and its containers end, its files stay.
+    pub fn switch_off(&mut self, node: &str) {
+        self.kill(node);
+        succeed(&mut self.killall(node));
+    }
+
+    fn killall(&self, node: &str) -> Command {
+        let mut killall = self.fabric.on(node, program());
+        let data_dir = format!("--data-dir={}", self.data_dir(node).display());
+        killall.args(["killall", &data_dir]);
+        killall
+    }
+
     fn end(&mut self, node: &str, signal: Signal) {
         let agent = self
             .agents
@@ -302,11 +334,7 @@ impl Drop for Bed {
                     tail(&self.log(&agent.name), 4000)
                 );
             }
-            let mut killall = self.fabric.on(&agent.name, program());
-            let output = killall
-                .arg("killall")
-                .arg(format!("--data-dir={}", self.data_dir(&agent.name).display()))
-                .output();
+            let output = self.killall(&agent.name).output();
             if !output.as_ref().is_ok_and(|output| output.status.success()) {
                 eprintln!("killall on {} failed: {output:?}", agent.name);
             }

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use mizzen_tests::image::IMAGE;
-use mizzen_tests::nodes::{Bed, LOSS, SERVER};
+use mizzen_tests::nodes::{Bed, LOSS, SERVER, nodes, placed};
 use mizzen_tests::{Cluster, can_run_containers, condition, fail, pause, succeed, tail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -19,22 +19,6 @@ fn refused(command: &mut Command, expect: &[&str]) {
     for words in expect {
         assert!(said.contains(words), "{words:?} is not in {said:?}");
     }
-}
-
-/// Nodes that Pods with a label run on, each with the Pod's uid.
-fn placed(cluster: &Cluster, label: &str) -> Vec<(String, String)> {
-    let pods = cluster.get(&format!("pods -l {label}")).unwrap_or_default();
-    let running = pods["items"].as_array().cloned().unwrap_or_default();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    running
-        .iter()
-        .filter(|pod| condition(pod, "Ready"))
-        .map(|pod| (text(&pod["spec"]["nodeName"]), text(&pod["metadata"]["uid"])))
-        .collect()
-}
-
-fn nodes(cluster: &Cluster, label: &str) -> BTreeSet<String> {
-    placed(cluster, label).into_iter().map(|(node, _)| node).collect()
 }
 
 #[test]
@@ -275,35 +259,63 @@ fn pods_run_and_are_reached_on_every_node() {
         .wait("its Pod to go", |c| nodes(c, "app=all") == on(&[SERVER, "one"]));
 }
 
+/// What the Pod of the StatefulSet finds in its volume: every Pod that ever began with it, by uid.
+#[track_caller]
+fn began(cluster: &Cluster, pods: &[&str]) {
+    cluster.wait("Pods to have begun one after the other", |c| {
+        let found = c.run(&["exec", "db-0", "--", "cat", "/data/starts"]);
+        found.lines().eq(pods.iter().copied())
+    });
+}
+
+/// Waits until the StatefulSet's Pod runs on a node as another than before; gives its uid.
+fn replaced(cluster: &Cluster, before: &str) -> String {
+    let mut found = String::new();
+    cluster.wait_at_most(LOSS, "StatefulSet's Pod to be replaced", |c| {
+        let now = placed(c, "app=db");
+        let [(node, uid)] = &now[..] else { return false };
+        assert_eq!(node, "one", "its volume is there");
+        found.clone_from(uid);
+        uid != before
+    });
+    found
+}
+
 #[test]
-fn a_node_that_is_cut_off_is_replaced_and_comes_back() {
+fn a_node_that_is_cut_off_or_lost_is_replaced_and_comes_back() {
     if !can_run_containers() {
         return;
     }
-    let bed = Bed::start(&[], &["one"]);
+    let mut bed = Bed::start(&[], &["one"]);
     let untainted = |c: &Cluster| c.get("node one").is_ok_and(|node| node["spec"]["taints"].is_null());
     bed.cluster.wait("node one to take Pods", untainted);
-    let pod = |app: &str| {
+    let pod = |app: &str, more: &str| {
         format!(
             "selector: {{matchLabels: {{app: {app}}}}}\n  template:\n    metadata: {{labels: {{app: {app}}}}}\n    \
              spec:\n      terminationGracePeriodSeconds: 1\n      \
              tolerations: [{{key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 3}}]\n      \
              affinity: {{nodeAffinity: {{preferredDuringSchedulingIgnoredDuringExecution: [{{weight: 100, preference: \
              {{matchExpressions: [{{key: kubernetes.io/hostname, operator: In, values: [one]}}]}}}}]}}}}\n      \
-             containers: [{{name: c, image: '{IMAGE}', command: [sleep, '1000000']}}]\n"
+             containers: [{{name: c, image: '{IMAGE}', {more}}}]\n"
         )
     };
+    let noting = "command: [sh, -c, 'echo $POD >> /data/starts; exec sleep 1000000'], \
+                  env: [{name: POD, valueFrom: {fieldRef: {fieldPath: metadata.uid}}}], \
+                  volumeMounts: [{name: data, mountPath: /data}]";
     bed.cluster.apply(&format!(
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\nspec:\n  {}---\n\
-         apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {{name: db}}\nspec:\n  serviceName: db\n  {}",
-        pod("web"),
-        pod("db")
+         apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {{name: db}}\nspec:\n  serviceName: db\n  {}  \
+         volumeClaimTemplates:\n  - metadata: {{name: data}}\n    \
+         spec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Mi}}}}}}\n",
+        pod("web", "command: [sleep, '1000000']"),
+        pod("db", noting)
     ));
     let only = |node: &str| BTreeSet::from([node.to_owned()]);
     bed.cluster.wait("both on the agent", |c| {
         nodes(c, "app=web") == only("one") && nodes(c, "app=db") == only("one")
     });
-    let db = placed(&bed.cluster, "app=db");
+    let first = placed(&bed.cluster, "app=db").remove(0).1;
+    began(&bed.cluster, &[&*first]);
 
     bed.cut("one");
     bed.cluster.wait_at_most(LOSS, "node to be unreachable", |c| {
@@ -320,7 +332,7 @@ fn a_node_that_is_cut_off_is_replaced_and_comes_back() {
     // It may still run there, so there is no other.
     pause(Duration::from_secs(3));
     let still = bed.cluster.get("pod db-0").expect("the Pod");
-    assert_eq!(still["metadata"]["uid"], *db[0].1);
+    assert_eq!(still["metadata"]["uid"], *first);
     assert_eq!(still["spec"]["nodeName"], "one");
 
     bed.heal("one");
@@ -328,10 +340,30 @@ fn a_node_that_is_cut_off_is_replaced_and_comes_back() {
         let node = c.get("node one").unwrap_or_default();
         condition(&node, "Ready") && node["spec"]["taints"].is_null()
     });
-    bed.cluster.wait("StatefulSet's Pod to be replaced", |c| {
-        let now = placed(c, "app=db");
-        now.len() == 1 && now[0].1 != db[0].1
-    });
+    let second = replaced(&bed.cluster, &first);
+    began(&bed.cluster, &[&*first, &*second]);
     bed.cluster
         .wait("one Pod of the Deployment", |c| placed(c, "app=web").len() == 1);
+
+    // The machine is lost, and somebody says so: the Pod has its name again, and waits for its data.
+    bed.switch_off("one");
+    bed.cluster.run(&["delete", "node", "one"]);
+    let claim = bed.cluster.get("pvc data-db-0").expect("the claim");
+    bed.cluster.wait_at_most(LOSS, "Pod to wait for its volume", |c| {
+        let pod = c.get("pod db-0").unwrap_or_default();
+        let waits = pod["status"]["conditions"].to_string().contains("PersistentVolume");
+        pod["metadata"]["uid"] != *second && waits
+    });
+    assert_eq!(
+        bed.cluster.get("pod db-0").expect("the Pod")["spec"]["nodeName"],
+        Value::Null
+    );
+    let same = bed.cluster.get("pvc data-db-0").expect("the claim");
+    assert_eq!(same["metadata"]["uid"], claim["metadata"]["uid"]);
+    assert_eq!(same["status"]["phase"], "Bound");
+
+    // It was not lost after all.
+    bed.join("one");
+    let third = replaced(&bed.cluster, &second);
+    began(&bed.cluster, &[&*first, &*second, &*third]);
 }

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use mizzen_tests::image::IMAGE;
 use mizzen_tests::nodes::{Bed, SERVER};
+use mizzen_tests::web::{answered, containers, fetch, fetch_on, service, shell};
 use mizzen_tests::{Cluster, can_run_containers, condition};
 
 const NODES: [&str; 3] = [SERVER, "one", "two"];
@@ -13,21 +14,6 @@ const NODES: [&str; 3] = [SERVER, "one", "two"];
 const HOST_PORT: u16 = 8081;
 /// ConfigMaps that one Pod uses: each is a watch, and more than a server lets one connection have.
 const MANY: usize = 260;
-
-/// The small web server, beside a shell.
-fn containers(more: &str) -> String {
-    format!(
-        "terminationGracePeriodSeconds: 0
-      containers:
-        - name: hello
-          image: mizzen.local/hello:v1
-          ports: [{{name: http, containerPort: 8080{more}}}]
-          readinessProbe: {{httpGet: {{path: /readyz, port: http}}, periodSeconds: 1}}
-          env: [{{name: NODE_NAME, valueFrom: {{fieldRef: {{fieldPath: spec.nodeName}}}}}}]
-        - {{name: sh, image: '{IMAGE}', command: [sleep, '1000000']}}
-"
-    )
-}
 
 fn daemon_set() -> String {
     format!(
@@ -55,48 +41,6 @@ spec:
       {}",
         containers("")
     )
-}
-
-fn service(name: &str, app: &str, spec: &str) -> String {
-    format!(
-        "---
-apiVersion: v1
-kind: Service
-metadata: {{name: {name}}}
-spec: {{selector: {{app: {app}}}, {spec}}}
-"
-    )
-}
-
-/// The nodes that answers came from.
-fn answered(answers: &str) -> BTreeSet<&str> {
-    answers.lines().filter_map(|line| line.strip_prefix("Node: ")).collect()
-}
-
-/// What a shell in a Pod prints.
-fn shell(cluster: &Cluster, pod: &str, script: &str) -> String {
-    cluster.run(&["exec", pod, "-c", "sh", "--", "sh", "-c", script])
-}
-
-/// Fetches URLs from a Pod, each a number of times.
-fn fetch(cluster: &Cluster, pod: &str, urls: &[String], times: u8) -> String {
-    let urls = urls.join(" ");
-    shell(
-        cluster,
-        pod,
-        &format!("for u in {urls}; do for i in $(seq {times}); do timeout 3 wget -q -O - $u || echo lost; done; done"),
-    )
-}
-
-/// Fetches a URL from a node.
-fn fetch_on(bed: &Bed, node: &str, url: &str) -> Option<String> {
-    let mut wget = bed.on(node, "busybox");
-    let output = wget
-        .args(["timeout", "2", "busybox", "wget", "-q", "-O", "-", url])
-        .output();
-    let output = output.expect("busybox runs");
-    let answer = String::from_utf8_lossy(&output.stdout).into_owned();
-    output.status.success().then_some(answer)
 }
 
 /// Whether a Pod gets an answer; what is not allowed is dropped, so that a refusal takes its time.
