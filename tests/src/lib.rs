@@ -331,9 +331,15 @@ impl Drop for Simulation {
 impl Cluster {
     /// Joins nodes without machines: Pods become Ready on them, and nothing runs.
     pub fn simulate(&self, nodes: usize) -> Simulation {
+        self.simulate_as("sim-", nodes)
+    }
+
+    /// As [`Cluster::simulate`], with names that begin otherwise.
+    pub fn simulate_as(&self, prefix: &str, nodes: usize) -> Simulation {
+        let (nodes, prefix) = (nodes.to_string(), format!("--simulate-prefix={prefix}"));
         let child = self
             .command(program())
-            .args(["agent", "--simulate", &nodes.to_string(), "--kubeconfig"])
+            .args(["agent", "--simulate", &nodes, &prefix, "--kubeconfig"])
             .arg(self.kubeconfig())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
