@@ -15,7 +15,7 @@ use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, PartialObjectMeta};
 use kube::core::Request;
 use mizzen_tests::Cluster;
-use mizzen_tests::measure::{NAMESPACE, client, count, namespace, number, process, run, until};
+use mizzen_tests::measure::{NAMESPACE, asked, client, count, namespace, number, process, run, until};
 use serde_json::json;
 
 /// In how long a server that was killed serves again.
@@ -26,8 +26,7 @@ const SILENCE: Duration = Duration::from_secs(20);
 const REST: Duration = Duration::from_secs(30);
 
 fn main() {
-    let asked: Vec<_> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let is_asked = |what: &str| asked.is_empty() || asked.iter().any(|word| word == what);
+    let is_asked = asked();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
     if is_asked("load") {

@@ -14,7 +14,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use mizzen_tests::console::Console;
-use mizzen_tests::measure::{NAMESPACE, client, count, namespace, number, process, run, ticks, until};
+use mizzen_tests::measure::{NAMESPACE, asked, client, count, namespace, number, process, run, ticks, until};
 use mizzen_tests::simulated::{LAST, Simulated};
 use mizzen_tests::{Cluster, Simulation, pause, succeed};
 use mizzen_tui::app::{App, Setup};
@@ -38,8 +38,7 @@ const LINES: (usize, usize) = (50_000, 10);
 const REST: Duration = Duration::from_secs(30);
 
 fn main() {
-    let asked: Vec<_> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let is_asked = |what: &str| asked.is_empty() || asked.iter().any(|word| word == what);
+    let is_asked = asked();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
     if is_asked("start") {

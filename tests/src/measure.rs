@@ -17,6 +17,12 @@ pub const NAMESPACE: &str = "scale";
 /// How many Pods one Deployment makes.
 const REPLICAS: usize = 500;
 
+/// Whether a part of a benchmark was asked for by its name; all are without a word.
+pub fn asked() -> impl Fn(&str) -> bool {
+    let asked: Vec<_> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    move |what| asked.is_empty() || asked.iter().any(|word| word == what)
+}
+
 /// An administrator's client.
 pub async fn client(cluster: &Cluster) -> Client {
     let file = Kubeconfig::read_from(cluster.kubeconfig()).expect("a kubeconfig");

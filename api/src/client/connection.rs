@@ -3,8 +3,8 @@
 //!
 //! The kernel asks the other kernel, so that waiting costs this process nothing: a watch may be silent for as long as
 //! nothing happens. Behind a living kernel a server may hang all the same, or a proxy may forward no more; so calls
-//! share connections of HTTP/2, which asks the server itself while something waits for it. What is upgraded, and logs,
-//! which may be much, have connections of their own; and so has everything where a server speaks HTTP/1 only.
+//! share connections of HTTP/2, which asks the server itself. What is upgraded, and logs, which may be much, have
+//! connections of their own; and so has everything where a server speaks HTTP/1 only.
 //!
 //! What was lost is not waited for either; after [`LOST`] another connection is sooner than the next try of an old one
 //! would be.
