@@ -1,5 +1,7 @@
 //! Where log lines go: stderr, at the level that was asked for.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 
 /// Starts logging. `MIZZEN_LOG` overrides the level, in tracing's filter syntax.
@@ -13,5 +15,6 @@ pub fn start(debug: bool) {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
 }
