@@ -67,7 +67,7 @@ struct Slot {
 impl Slot {
     fn take() -> Self {
         (0..90u16)
-            .filter(|number| !routed(*number))
+            .filter(|number| !routed(*number) && !served(*number))
             .find_map(|number| {
                 Some(Self {
                     number,
@@ -85,6 +85,15 @@ fn routed(number: u16) -> bool {
     destinations
         .filter_map(|hex| u32::from_str_radix(hex, 16).ok())
         .any(|address| address.to_le_bytes()[..2] == [10, 50 + number as u8])
+}
+
+/// Whether a server that outlived its test has a number's port.
+fn served(number: u16) -> bool {
+    TcpListener::bind(("0.0.0.0", port(number))).is_err()
+}
+
+fn port(number: u16) -> u16 {
+    22000 + number * 10
 }
 
 /// A running cluster of one node.
@@ -149,7 +158,7 @@ impl Cluster {
 
     /// Port of the API.
     pub fn port(&self) -> u16 {
-        22000 + self.slot.number * 10
+        port(self.slot.number)
     }
 
     /// The first of the node ports that are this cluster's.

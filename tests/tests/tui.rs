@@ -175,7 +175,7 @@ fn a_service_account_sees_what_it_may_and_is_told_what_it_may_not() {
 
     let mut console = Console::start_with(&kubeconfig, cluster.scratch(), (200, 40), &[]);
     console.sees("pods(shop)[3]");
-    console.sees("(no delete pods)");
+    console.sees("(no create pods/exec)");
     console.keys("\x04");
     console.sees("you may not delete pods here");
     // Namespaces cannot be listed; those in use are offered all the same.

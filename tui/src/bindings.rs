@@ -103,7 +103,6 @@ bindings! {
     CopyName "copy-name" ["c"] ["table" "tree"] "Row" "copy the name";
     CopyNamespace "copy-namespace" ["n"] ["table" "tree"] "Row" "copy the namespace";
     Owner "owner" ["J"] ["table" "tree"] "Row" "to the owner";
-    Node "show-node" ["o"] ["pods"] "Row" "to the node";
     Warp "warp" ["w"] ["table"] "Row" "to the row's namespace";
     ReplicaSets "replica-sets" ["z"] ["deployments"] "Row" "its ReplicaSets";
     UseNamespace "use-namespace" ["u"] ["namespaces"] "Row" "use this namespace";
@@ -160,8 +159,10 @@ bindings! {
     PortForward "port-forward" ["F"] ["pods" "containers" "services" "deployments" "statefulsets" "daemonsets"] "Row" "forward ports";
     PortForwards "port-forwards" ["f"] ["pods" "containers" "services" "deployments" "statefulsets" "daemonsets"] "Row" "ports that are forwarded";
     Transfer "transfer" ["t"] ["pods" "containers"] "Row" "copy files to and from the container";
+    Node "show-node" ["o"] ["pods"] "Row" "to the node";
     ForwardEnd "end-forward" ["ctrl-d"] ["forwards"] "Row" "end the forward";
 
+    LogSearch "log-search" ["F"] ["logs"] "Logs" "search: highlight, hide nothing";
     LogTail "log-tail" ["0"] ["logs"] "Logs" "the last lines";
     LogHead "log-head" ["1"] ["logs"] "Logs" "from the beginning";
     Log1m "log-1m" ["2"] ["logs"] "Logs" "the last minute";
@@ -177,7 +178,6 @@ bindings! {
     LogAll "log-all-containers" ["a"] ["logs"] "Logs" "all containers, or one";
     LogPrevious "log-previous" ["p"] ["logs"] "Logs" "before the last restart, or now";
     LogFaults "log-faults" ["ctrl-z"] ["logs"] "Logs" "only warnings and errors";
-    LogSearch "log-search" ["F"] ["logs"] "Logs" "search: highlight, hide nothing";
     LogJson "log-json" ["x"] ["logs"] "Logs" "spread JSON out";
 
     SearchNext "search-next" ["n"] ["text"] "Text" "next match";

@@ -2,6 +2,8 @@
 //! nothing is told by colour alone.
 
 use mizzen_api::table::Severity;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
 
 /// What colours mean.
@@ -156,6 +158,21 @@ impl Theme {
         Self::named(name).unwrap_or_default()
     }
 
+    /// Takes colours out of what others have coloured, where this skin has none.
+    pub fn strip(&self, buffer: &mut Buffer, area: Rect) {
+        if self.is_plain() {
+            for place in area.intersection(buffer.area).positions() {
+                let cell = &mut buffer[place];
+                (cell.fg, cell.bg) = (Color::Reset, Color::Reset);
+            }
+        }
+    }
+
+    /// Whether it is without colours.
+    pub fn is_plain(&self) -> bool {
+        self.name == "none"
+    }
+
     /// The next skin in turn.
     pub fn next(self) -> Self {
         let at = SKINS.iter().position(|skin| skin.name == self.name).unwrap_or(0);
@@ -202,6 +219,62 @@ mod tests {
         ] {
             let found = |name: &str| set.iter().find(|(n, _)| *n == name).map(|(_, v)| v.to_string());
             assert_eq!(Theme::detect(found).name, expect, "{set:?}");
+        }
+    }
+
+    /// How bright a colour is, as WCAG counts it.
+    fn luminance(color: Color) -> Option<f64> {
+        let part = |value: u8| {
+            let share = f64::from(value) / 255.0;
+            if share <= 0.04045 {
+                share / 12.92
+            } else {
+                ((share + 0.055) / 1.055).powf(2.4)
+            }
+        };
+        match color {
+            Color::Rgb(r, g, b) => Some(0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b)),
+            Color::Black => Some(0.0),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        let contrast = |a: f64, b: f64| (a.max(b) + 0.05) / (a.min(b) + 0.05);
+        // The darkest and the lightest grounds that people have behind each skin.
+        let grounds = [
+            ("dark", [0x00_00_00, 0x28_2c_34]),
+            ("light", [0xff_ff_ff, 0xf5_f5_f0]),
+            ("high-contrast", [0x00_00_00, 0x10_10_10]),
+        ];
+        for (name, grounds) in grounds {
+            let skin = Theme::named(name).unwrap();
+            let words = [
+                ("ok", skin.ok, 4.5),
+                ("progress", skin.progress, 4.5),
+                ("fail", skin.fail, 4.5),
+                ("warn", skin.warn, 4.5),
+                ("text", skin.text, 7.0),
+                ("accent", skin.accent, 4.5),
+                ("marked", skin.marked, 4.5),
+                ("done", skin.done, 3.5),
+                ("muted", skin.muted, 3.5),
+            ];
+            for (role, style, least) in words {
+                let written = style.fg.and_then(luminance).unwrap_or_else(|| panic!("{name} {role}"));
+                for ground in grounds {
+                    let ground = luminance(rgb(ground)).unwrap();
+                    let found = contrast(written, ground);
+                    assert!(found >= least, "{name} {role}: {found:.1} on its ground");
+                }
+                if let Some(ground) = skin.selected.bg.and_then(luminance) {
+                    let found = contrast(written, ground);
+                    assert!(found >= 3.0, "{name} {role}: {found:.1} in the selected row");
+                }
+            }
+            let (found, on) = (skin.found.fg.and_then(luminance), skin.found.bg.and_then(luminance));
+            assert!(contrast(found.unwrap(), on.unwrap()) >= 7.0, "{name} found");
         }
     }
 }

@@ -189,6 +189,11 @@ pub trait View: Debug + Send {
     /// Where its keys are found in the table of bindings, most particular first.
     fn contexts(&self) -> Vec<&'static str>;
 
+    /// Whether it answers to few of the keys of tables and texts, so that hints should not name those.
+    fn is_plain(&self) -> bool {
+        false
+    }
+
     /// The watches that it shows.
     fn sources(&self) -> Vec<Arc<Source>> {
         Vec::new()

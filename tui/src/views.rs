@@ -23,6 +23,7 @@ use mizzen_api::console::command::{self, Command, Namespaces, Words};
 use mizzen_api::console::locator::{Locator, LocatorError};
 use mizzen_api::resource::Resource;
 
+use crate::bindings::k9s;
 use crate::view::{Cx, View};
 
 /// A view that a command line opened.
@@ -98,7 +99,7 @@ const WORDS: &[Word] = &[
         },
     },
     Word {
-        names: &["port-forwards", "portforward", "pf"],
+        names: &["port-forwards", "portforwards", "portforward", "pf"],
         open: |_, _, _| Ok(Box::new(forwards::Forwards::default())),
     },
     Word {
@@ -114,7 +115,7 @@ const WORDS: &[Word] = &[
         open: |_, _, cx| policy::bound(true, cx),
     },
     Word {
-        names: &["notices", "messages"],
+        names: &["notices", "messages", "history"],
         open: |_, _, cx| Ok(list::notices(cx)),
     },
 ];
@@ -135,6 +136,11 @@ pub fn open(line: &str, current: &[String], cx: &Cx<'_>) -> Result<Opened, Strin
     if let Some(row) = WORDS.iter().find(|row| row.names.contains(&word)) {
         let view = (row.open)(rest.trim(), current, cx)?;
         return Ok(Opened { view, namespaces: None });
+    }
+    if let Some(why) = k9s::why_not(word)
+        && command::resource(cx.registry, word).is_none()
+    {
+        return Err(why.to_owned());
     }
     if line.contains('?') {
         return located(line, cx);

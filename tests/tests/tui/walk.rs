@@ -97,6 +97,9 @@ fn everything_is_done_by_keys_alone() {
     rows(&mut console);
     read(&mut console, &cluster);
     find_around(&mut console);
+    transfer(&mut console, &cluster);
+    measured(&mut console);
+    console.goes("deploy demo", "deployments(demo)[1]");
     workloads(&mut console, &cluster, &hello, &rolled);
     streams(&mut console, &cluster);
     make_and_delete(&mut console, &cluster);
@@ -104,7 +107,15 @@ fn everything_is_done_by_keys_alone() {
 
     // What was done is told, with the commands that would have done the same.
     console.keys("\x1bOR");
-    for command in ["scale", "set image", "rollout restart", "drain", "delete", "apply"] {
+    for command in [
+        "scale",
+        "set image",
+        "rollout restart",
+        "drain",
+        "delete",
+        "apply",
+        "cp",
+    ] {
         console.sees(command);
     }
     console.press(ESC, "nodes[1]");
@@ -114,12 +125,25 @@ fn everything_is_done_by_keys_alone() {
 
 /// Which rows and columns of a table are shown, in which order, and where rows lead.
 fn rows(console: &mut Console) {
-    console.press("T", "RESTARTS↑");
     console.press("T", "RESTARTS↓");
+    console.press("T", "RESTARTS↑");
     console.press("\x1b[1;2CO", "NAME↑");
     console.press("\x17", "NOMINATED NODE");
     console.keys("\x17");
     console.waits("the narrow table", |screen| !screen.contains("NOMINATED NODE"));
+    // The column chooser: the first column's tick goes, and comes back.
+    let chooses = |console: &mut Console| {
+        console.press("\x1b[15~", "space ticks a column");
+        console.keys(&format!(" {UP}\r"));
+        console.waits("the table", |screen| !screen.contains("space ticks a column"));
+    };
+    console.sees("READY");
+    chooses(console);
+    console.waits("a table without its READY", |screen| {
+        !screen.contains("READY") && screen.contains("RESTARTS")
+    });
+    chooses(console);
+    console.sees("READY");
     console.press("\x1b[15~", "space ticks a column");
     console.keys(ESC);
     console.waits("the table", |screen| !screen.contains("space ticks a column"));
@@ -155,6 +179,70 @@ fn rows(console: &mut Console) {
     console.press("~", "~ does nothing here");
     console.press("0", "pods(all)[");
     console.press("1", "pods(demo)[4]");
+}
+
+/// What is measured comes by itself, and rows are sorted by it.
+fn measured(console: &mut Console) {
+    console.goes("po demo", "pods(demo)[4]");
+    for (key, heading) in [("C", "CPU"), ("M", "MEM")] {
+        for arrow in ["↓", "↑"] {
+            console.press(key, &format!("{heading}{arrow}"));
+            console.waits(&format!("what is measured, sorted by {heading}{arrow}"), |screen| {
+                let measures = column(screen, heading);
+                let largest_first = arrow == "↓";
+                measures.len() == 4 && measures.is_sorted_by(|a, b| if largest_first { a >= b } else { a <= b })
+            });
+        }
+    }
+    console.press("N", "NAME↑");
+    console.goes("no", "nodes[1]");
+    console.waits("what the node uses", |screen| {
+        column(screen, "%MEM").iter().any(|value| *value > 0)
+    });
+    console.goes("pulse", "of ");
+    console.waits("what is used of what there is", |screen| {
+        let lines = screen.lines().filter_map(|line| line.split_once(" used,"));
+        lines
+            .filter(|(_, rest)| rest.contains(['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']))
+            .count()
+            == 2
+    });
+}
+
+/// The numbers below a heading, without their units; what is no number is left out.
+fn column(screen: &str, heading: &str) -> Vec<u64> {
+    let words = |line: &str| -> Vec<(usize, String)> {
+        let characters: Vec<char> = line.chars().collect();
+        let starts = |at: &usize| characters[*at] != ' ' && (*at == 0 || characters[*at - 1] == ' ');
+        let word = |at: usize| characters[at..].iter().take_while(|c| **c != ' ').collect();
+        (0..characters.len()).filter(starts).map(|at| (at, word(at))).collect()
+    };
+    let mut lines = screen.lines().skip_while(|line| !line.contains("NAME"));
+    let Some(headings) = lines.next().map(words) else {
+        return Vec::new();
+    };
+    let wanted = |(_, word): &&(usize, String)| word.trim_end_matches(['↑', '↓']) == heading;
+    let Some((from, to)) = headings
+        .iter()
+        .find(wanted)
+        .map(|(at, word)| (*at, at + word.chars().count()))
+    else {
+        return Vec::new();
+    };
+    let digits = |text: &str| {
+        text.chars()
+            .take_while(char::is_ascii_digit)
+            .collect::<String>()
+            .parse()
+            .ok()
+    };
+    let value = |line: &str| {
+        words(line)
+            .into_iter()
+            .filter(|(at, _)| (from..to + 2).contains(at))
+            .find_map(|(_, word)| digits(&word))
+    };
+    lines.filter(|line| line.starts_with('│')).filter_map(value).collect()
 }
 
 /// Texts: descriptions, YAML, secrets, logs.
@@ -252,7 +340,19 @@ fn find_around(console: &mut Console) {
     console.press("\x1bOQ", "read-only");
     console.press("c", "read-only mode is on");
     console.press("\x1bOQ", "read-write");
+    console.press("\x01", "aliases[");
+    console.press("/cronj\r", "aliases[1]");
+    console.press("\r", "cronjobs(demo,default)[1]");
+    // As it was, in both directions.
+    console.press(ESC, "aliases[1] /cronj");
+    console.goes("cj demo", "cronjobs(demo)[1]");
+    console.press("[", "aliases[1] /cronj");
+    console.press("]", "cronjobs(demo)[1]");
+    console.press("-", "aliases[1] /cronj");
+    console.goes("ctx", "contexts[1]");
     console.goes("deploy demo", "deployments(demo)[1]");
+    console.press("c", "copied name hello");
+    assert_eq!(console.copied(), "hello");
 }
 
 /// Whatever is done to workloads.
@@ -261,6 +361,8 @@ fn workloads(console: &mut Console, cluster: &Cluster, hello: &dyn Fn(&str, Hold
         |wanted: &'static str| move |object: &Value| field(object, "/spec/template/spec/containers/0/image") == wanted;
     console.press("s", "scale deployment");
     console.keys(&format!("{UP}{CLEAR}2\r{AGREE}"));
+    // What changes is marked for a while.
+    console.sees("2↓");
     hello("two Pods", &|object| {
         field(object, "/spec/replicas") == 2 && rolled(object)
     });
@@ -398,6 +500,26 @@ fn streams(console: &mut Console, cluster: &Cluster) {
     console.press(ESC, "services(demo)[1]");
 }
 
+/// A file goes into a container and comes back.
+fn transfer(console: &mut Console, cluster: &Cluster) {
+    std::fs::write(cluster.scratch().join("letter"), "written here").expect("a file");
+    console.goes("po demo /duo", "pods(demo)[1/");
+    console.press("t", "Copy files, duo");
+    console.sees("from the container");
+    console.press(RIGHT, "to the container");
+    console.keys(&format!("{DOWN}/scratch/letter{DOWN}{CLEAR}letter{DOWN}{DOWN}{AGREE}"));
+    console.sees("copied 1 file");
+    let there = ["exec", "-n", "demo", "duo", "-c", "one", "--", "cat", "/scratch/letter"];
+    assert_eq!(cluster.run(&there), "written here");
+    console.press("t", "from the container");
+    console.keys(&format!("{DOWN}/scratch/letter{DOWN}{CLEAR}answer{DOWN}{DOWN}{AGREE}"));
+    let back = || std::fs::read_to_string(cluster.scratch().join("answer"));
+    cluster.wait("the file to come back", |_| {
+        back().is_ok_and(|text| text == "written here")
+    });
+    console.press(ESC, "pods(demo)[4]");
+}
+
 /// The first address that something listens at.
 fn listening(screen: &str) -> Option<String> {
     let at = screen.find("localhost:")?;
@@ -433,6 +555,27 @@ fn make_and_delete(console: &mut Console, cluster: &Cluster) {
     console.goes("apply more.yaml", "configmap/more is new");
     console.keys(AGREE);
     console.sees("configmaps(demo)[3]");
+
+    // A directory is walked, and a file of it applied.
+    let folder = cluster.scratch().join("manifests/inner");
+    std::fs::create_dir_all(&folder).expect("a directory");
+    let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: walked}\n";
+    std::fs::write(folder.join("walked.yaml"), manifest).expect("a file");
+    console.goes("dir manifests", "manifests[1]");
+    console.press("a", "this is a directory");
+    console.press("\r", "manifests/inner[1]");
+    console.press("\r", "configmap/walked is new");
+    console.keys("\r");
+    console.waits("nothing to be applied", |screen| !screen.contains("is new"));
+    console.press("a", "configmap/walked is new");
+    console.keys(AGREE);
+    console.waits("the directory", |screen| {
+        screen.contains("manifests/inner[1]") && !screen.contains("is new")
+    });
+    cluster.wait("what the file holds", |c| c.get("configmap walked -n demo").is_ok());
+    cluster.run(&["delete", "configmap", "-n", "demo", "walked"]);
+    console.press(ESC, "manifests[1]");
+    console.goes("cm demo", "configmaps(demo)[3]");
 
     console.press("/made\r", "configmaps(demo)[1/3]");
     console.press("\x04", "delete configmap");

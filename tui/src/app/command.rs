@@ -1,6 +1,8 @@
 //! The command prompt: `:KIND [NS[,NS]] [/FILTER] [LABELS] [@CONTEXT]`, and the words that are no kinds.
 
+use crate::bindings::Act;
 use crate::effect::Effect;
+use crate::theme::Theme;
 use crate::views;
 
 use super::{App, Link};
@@ -30,7 +32,15 @@ impl App {
         }
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         match (word, rest.trim()) {
-            ("q" | "q!" | "qa" | "quit" | "exit", _) => return effects.push(Effect::Quit),
+            ("q" | "q!" | "qa" | "qa!" | "quit" | "exit", _) => return effects.push(Effect::Quit),
+            ("readonly" | "ro!", _) => return self.act(Act::ReadOnly, effects),
+            ("skin", "") => return self.act(Act::Skin, effects),
+            ("skin", name) => {
+                return match Theme::named(name) {
+                    Some(theme) => self.world.theme = theme,
+                    None => self.hint(format!("there is no skin {name:?}")),
+                };
+            }
             ("ctx" | "context" | "contexts", name) if !name.is_empty() => {
                 return self.use_context(name.to_owned(), effects);
             }

@@ -4,9 +4,10 @@
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Flex, Layout, Rect};
-use ratatui::style::Modifier;
+use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph};
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::event::{Answer, ViewId};
 use crate::theme::Theme;
@@ -14,6 +15,10 @@ use crate::view::{Dialog, Field, FieldKind};
 
 /// Label of the field in which a name is typed to confirm.
 const CONFIRM: &str = "Type to confirm";
+/// Lines of text that stay when fields want all the room.
+const LINES: u16 = 3;
+/// Room for what is typed.
+const TYPED: usize = 12;
 
 #[derive(Debug)]
 pub(super) struct OpenDialog {
@@ -138,14 +143,20 @@ impl OpenDialog {
 
     pub(super) fn draw(&self, theme: &Theme, frame: &mut Frame<'_>, area: Rect) {
         let dialog = &self.dialog;
-        let longest = dialog
-            .lines
-            .iter()
-            .map(|l| unicode_width::UnicodeWidthStr::width(l.as_str()))
-            .max();
-        let width = (longest.unwrap_or(0) as u16 + 6).clamp(44, 100).min(area.width);
-        let below = dialog.fields.len() as u16 + 2 + u16::from(self.refused);
-        let height = (dialog.lines.len() as u16 + below + 2).min(area.height);
+        let longest = dialog.lines.iter().map(|line| line.width()).max().unwrap_or(0);
+        let label = dialog.fields.iter().map(|field| field.label.width()).max().unwrap_or(0);
+        let value = |field: &Field| match &field.kind {
+            FieldKind::Text => field.value.width().max(TYPED),
+            FieldKind::Check => 3,
+            FieldKind::Choice(options) => options.iter().map(|option| option.width()).max().unwrap_or(0) + 4,
+        };
+        let value = dialog.fields.iter().map(value).max().unwrap_or(0);
+        let longest = longest.max(label + value);
+        let width = (longest as u16 + 6).clamp(44, 100).min(area.width);
+        let foot = 2 + u16::from(self.refused);
+        let (text, fields) = (dialog.lines.len() as u16, dialog.fields.len() as u16);
+        let gap = u16::from(fields > 0 && text > 0 && text + fields + foot + 3 <= area.height);
+        let height = (text + gap + fields + foot + 2).min(area.height);
         let [row] = Layout::vertical([Constraint::Length(height)])
             .flex(Flex::Center)
             .areas(area);
@@ -158,19 +169,49 @@ impl OpenDialog {
             .border_style(border)
             .title(format!(" {} ", dialog.title));
         let inside = block.inner(place);
+        // In the frame's lower edge, between its corners.
+        let bottom = Rect {
+            x: inside.x,
+            y: place.bottom().saturating_sub(1),
+            width: inside.width,
+            height: 1.min(place.height),
+        };
         frame.render_widget(block, place);
-        let [text, form] = Layout::vertical([Constraint::Min(0), Constraint::Length(below)]).areas(inside);
+        // Where all of it does not fit, some of the text stays, and fields follow the focus.
+        let room = inside.height.saturating_sub(foot + gap + text.min(LINES));
+        let fields = fields.min(room.max(1));
+        let [text, _, form, foot] = Layout::vertical([
+            Constraint::Min(0),
+            Constraint::Length(gap),
+            Constraint::Length(fields),
+            Constraint::Length(foot),
+        ])
+        .areas(inside);
         let lines: Vec<Line<'_>> = dialog
             .lines
             .iter()
             .map(|l| Line::styled(l.as_str(), diff_style(theme, l)))
             .collect();
         let hidden = (lines.len() as u16).saturating_sub(text.height);
-        frame.render_widget(Paragraph::new(lines).scroll((self.scroll.min(hidden), 0)), text);
-        let mut rows: Vec<Line<'_>> = Vec::new();
-        for (at, field) in dialog.fields.iter().enumerate() {
-            rows.push(self.field(theme, field, at == self.focus));
+        if hidden > 0 {
+            let below = hidden.saturating_sub(self.scroll);
+            let words = format!(" {below} more lines: pageup, pagedown ");
+            frame.render_widget(Line::styled(words, theme.warn).right_aligned(), bottom);
         }
+        frame.render_widget(Paragraph::new(lines).scroll((self.scroll.min(hidden), 0)), text);
+        let focused = self.focus.min(dialog.fields.len().saturating_sub(1));
+        let first = (focused + 1).saturating_sub(usize::from(form.height));
+        let shown = dialog.fields.iter().enumerate().skip(first);
+        let shown = shown.take(usize::from(form.height));
+        let shown: Vec<Line<'_>> = shown
+            .map(|(at, field)| self.field(theme, field, at == self.focus, label))
+            .collect();
+        if dialog.fields.len() > shown.len() {
+            let words = format!(" {}-{} of {} ", first + 1, first + shown.len(), dialog.fields.len());
+            frame.render_widget(Line::styled(words, theme.warn).right_aligned(), bottom);
+        }
+        frame.render_widget(Paragraph::new(shown), form);
+        let mut rows: Vec<Line<'_>> = Vec::new();
         if self.refused {
             rows.push(Line::styled("what was typed is not the name", theme.fail));
         }
@@ -183,32 +224,53 @@ impl OpenDialog {
             } else {
                 theme.text
             };
-            buttons.push(Span::styled(format!(" {button} "), style));
+            // Without colours the one that has the focus is told as well.
+            let (left, right) = if focused { ('[', ']') } else { (' ', ' ') };
+            buttons.push(Span::styled(format!("{left}{button}{right}"), style));
             buttons.push(Span::raw("  "));
         }
         rows.push(Line::from(buttons).centered());
-        frame.render_widget(Paragraph::new(rows), form);
+        frame.render_widget(Paragraph::new(rows), foot);
     }
 
-    fn field<'a>(&self, theme: &Theme, field: &'a Field, focused: bool) -> Line<'a> {
+    fn field<'a>(&self, theme: &Theme, field: &'a Field, focused: bool, label: usize) -> Line<'a> {
         let value = match &field.kind {
             FieldKind::Text => format!("{}{}", field.value, if focused { "▏" } else { "" }),
             FieldKind::Check => (if field.value == "true" { "[x]" } else { "[ ]" }).to_owned(),
             FieldKind::Choice(_) => format!("‹ {} ›", field.value),
         };
-        let style = if focused { theme.selected } else { theme.text };
+        let style = if focused { theme.selected } else { Style::new() };
+        let mark = if focused { "›" } else { " " };
+        let room = label.saturating_sub(field.label.width());
         Line::from(vec![
-            Span::styled(format!(" {}: ", field.label), theme.accent),
-            Span::styled(value, style),
+            Span::styled(format!("{mark}{}: ", field.label), theme.accent.patch(style)),
+            Span::raw(" ".repeat(room)),
+            Span::styled(value, theme.text.patch(style)),
         ])
+    }
+
+    /// What keys do in it.
+    pub(super) fn hints(&self) -> Vec<(&'static str, &'static str)> {
+        let field = self.dialog.fields.get(self.focus).map(|field| &field.kind);
+        let here = match field {
+            Some(FieldKind::Check) => Some(("space", "tick")),
+            Some(FieldKind::Choice(_)) => Some(("←→", "choose")),
+            Some(FieldKind::Text) => Some(("ctrl-u", "clear")),
+            None => Some(("←→", "other button")),
+        };
+        let fields = (!self.dialog.fields.is_empty()).then_some(("tab", "next"));
+        let enter = ("enter", if field.is_some() { "next" } else { "press" });
+        let ends = [enter, ("esc", "cancel")];
+        here.into_iter().chain(fields).chain(ends).collect()
     }
 }
 
-fn diff_style(theme: &Theme, line: &str) -> ratatui::style::Style {
+fn diff_style(theme: &Theme, line: &str) -> Style {
     match line.as_bytes().first() {
         Some(b'+') => theme.ok,
         Some(b'-') => theme.fail,
         Some(b'@') => theme.accent,
+        Some(b'$') => theme.muted,
         _ => theme.text,
     }
 }

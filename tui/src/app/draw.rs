@@ -11,6 +11,7 @@ use crate::data::Trouble;
 use crate::event::{Notice, Tone};
 use crate::theme::Theme;
 use crate::view::READ_ONLY;
+use crate::views::list::clipped;
 
 use super::prompt::Purpose;
 use super::stack::Open;
@@ -18,6 +19,8 @@ use super::{App, Link};
 
 /// The least that anything useful fits into.
 const LEAST: (u16, u16) = (40, 8);
+/// Room in the header for the name of the context, whatever else is to be said.
+const NAMED: u16 = 22;
 
 /// Where things are drawn.
 #[derive(Clone, Copy, Debug, Default)]
@@ -144,33 +147,39 @@ impl App {
             all if all.is_empty() => "all".to_owned(),
             some => some,
         };
-        let pair = |name: &str, value: &str| {
-            [
-                Span::styled(format!("{name} "), theme.muted),
-                Span::styled(format!("{value}  "), theme.text),
-            ]
+        let pair = |name: &str, value: &str| -> Vec<Span<'_>> {
+            match value {
+                "" => Vec::new(),
+                value => vec![
+                    Span::styled(format!("{name} "), theme.muted),
+                    Span::styled(format!("{value}  "), theme.text),
+                ],
+            }
         };
         let mut first: Vec<Span<'_>> = vec![Span::styled("mizzen  ", theme.accent)];
         first.extend(pair("context", self.context_name()));
         first.extend(pair("cluster", &cluster.cluster));
         first.extend(pair("user", &cluster.user));
-        first.extend(pair("", &cluster.version));
-        let mut second: Vec<Span<'_>> = pair("namespace", &namespaces).into();
+        first.extend(pair("server", &cluster.version));
+        let mut second: Vec<Span<'_>> = pair("namespace", &namespaces);
         for (at, namespace) in self.world.favourites.iter().enumerate() {
             second.push(Span::styled(format!("{} ", at + 1), theme.accent));
             second.push(Span::styled(format!("{namespace}  "), theme.muted));
         }
         let (health, style) = self.health();
-        let room = health.width().max(10) as u16 + 1;
-        let room = Constraint::Length(room.min(area.width / 3 * 2));
-        let [left, right] = Layout::horizontal([Constraint::Min(10), room]).areas(area);
-        frame.render_widget(Paragraph::new(vec![Line::from(first), Line::from(second)]), left);
+        let room = (health.width() as u16).min(area.width.saturating_sub(NAMED));
+        let health = Span::styled(clipped(&health, room), style);
         let mode = match self.world.read_only {
-            true => Span::styled("read-only", theme.warn),
+            true => Span::styled(READ_ONLY, theme.warn),
             false => Span::styled("read-write", theme.muted),
         };
-        let health = Line::from(Span::styled(health, style)).right_aligned();
-        frame.render_widget(Paragraph::new(vec![health, Line::from(mode).right_aligned()]), right);
+        let lines = Layout::vertical([Constraint::Length(1); 2]).areas::<2>(area);
+        for (area, (left, right)) in lines.into_iter().zip([(first, health), (second, mode)]) {
+            let room = Constraint::Length(right.width() as u16 + 1);
+            let [begin, end] = Layout::horizontal([Constraint::Min(0), room]).areas(area);
+            frame.render_widget(Line::from(left), begin);
+            frame.render_widget(Line::from(right).right_aligned(), end);
+        }
     }
 
     fn draw_tabs(&self, frame: &mut Frame<'_>, area: Rect) {
@@ -238,14 +247,47 @@ impl App {
             frame.render_widget(Line::styled(format!(" {}", notice.text), tone(theme, notice)), area);
             return;
         }
-        let contexts = self.tabs.top().map_or_else(Vec::new, |open| open.view.contexts());
+        let fixed = match (&self.dialog, &self.prompt) {
+            (Some(dialog), _) => dialog.hints(),
+            (None, Some(_)) => vec![
+                ("enter", "go"),
+                ("tab", "complete"),
+                ("↑↓", "what was typed before"),
+                ("esc", "leave"),
+            ],
+            (None, None) => Vec::new(),
+        };
+        if !fixed.is_empty() {
+            let hint = |(key, text): (&'static str, &'static str)| {
+                [
+                    Span::styled(key, theme.accent),
+                    Span::styled(format!(" {text}  "), theme.muted),
+                ]
+            };
+            let line: Line<'_> = fixed.into_iter().flat_map(hint).collect();
+            return frame.render_widget(line, area);
+        }
+        let mut contexts = self.tabs.top().map_or_else(Vec::new, |open| open.view.contexts());
+        if self.tabs.top().is_some_and(|open| open.view.is_plain()) {
+            contexts.retain(|context| !matches!(*context, "table" | "text"));
+        }
+        // In a pane all keys go to what runs there.
+        if contexts == ["pane"] {
+            return;
+        }
         let groups = |group: &str| !matches!(group, "Navigation" | "Namespaces" | "Sort");
-        let here = self.world.bindings.rows(&contexts).filter(|(b, _)| groups(b.group));
-        // What only this kind of view has comes first.
+        let here = self.world.bindings.rows(&contexts);
+        let here = here.filter(|(b, _)| groups(b.group) && b.act != crate::bindings::Act::Enter);
+        // What only this kind of view has comes first; looking before doing, and what has no letter last.
         let mut rows: Vec<_> = here.collect();
-        rows.sort_by_key(|(b, _)| {
+        rows.sort_by_key(|(b, keys)| {
             let place = contexts.iter().position(|c| b.contexts.contains(c));
-            (b.act != crate::bindings::Act::Help, place.unwrap_or(usize::MAX))
+            let rank = match b.group {
+                "Row" | "Text" => 0,
+                _ if keys.first().is_some_and(|key| key.as_bytes()[0].is_ascii_digit()) => 2,
+                _ => 1,
+            };
+            (b.act != crate::bindings::Act::Help, place.unwrap_or(usize::MAX), rank)
         });
         let mut spans = Vec::new();
         let mut width = 0;
@@ -262,7 +304,8 @@ impl App {
                 Some(READ_ONLY) => format!(" ({READ_ONLY})"),
                 Some(right) => format!(" (no {right})"),
             };
-            let text = format!(" {}", binding.name.replace('-', " "));
+            let name = binding.name.trim_start_matches("log-").trim_start_matches("toggle-");
+            let text = format!(" {}", name.replace('-', " "));
             width += key.width() + text.width() + why.width() + 2;
             if width > usize::from(area.width) {
                 break;

@@ -151,6 +151,12 @@ pub const HABITS: &[Habit] = &[
         "",
         "a shell on a node takes a privileged Pod, which this console does not make",
     ),
+    differs(
+        TABLE,
+        "s",
+        "",
+        "custom resources that scale are scaled by editing them (e)",
+    ),
     same(DEPLOYMENTS, "s", "scale"),
     same(STATEFUL_SETS, "s", "scale"),
     differs(
@@ -321,6 +327,28 @@ pub const HABITS: &[Habit] = &[
     ),
 ];
 
+/// Command words of k9s that open nothing here, and why.
+pub const WORDS: &[(&[&str], &str)] = &[
+    (
+        &["screendumps", "screendump", "sd"],
+        "what is saved lies in the directory that the console was started in",
+    ),
+    (
+        &["benchmarks", "benchmark", "bench", "be"],
+        "no HTTP benchmarks, so no list of them",
+    ),
+    (
+        &["helm", "charts", "chart", "hm"],
+        "no view of Helm's releases: helm list tells them",
+    ),
+];
+
+/// Why a command word of k9s opens nothing here.
+pub fn why_not(word: &str) -> Option<&'static str> {
+    let row = WORDS.iter().find(|(words, _)| words.contains(&word))?;
+    Some(row.1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -349,12 +377,9 @@ mod tests {
     fn the_documentation_lists_what_differs() {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/terminal-ui.md");
         let text = std::fs::read_to_string(file).expect("the documentation");
-        for habit in HABITS.iter().filter(|habit| !habit.differs.is_empty()) {
-            assert!(
-                text.contains(habit.differs),
-                "docs/terminal-ui.md does not say: {}",
-                habit.differs
-            );
+        let keys = HABITS.iter().map(|habit| habit.differs);
+        for differs in keys.chain(WORDS.iter().map(|(_, why)| *why)) {
+            assert!(text.contains(differs), "docs/terminal-ui.md does not say: {differs}");
         }
     }
 }

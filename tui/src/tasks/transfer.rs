@@ -52,10 +52,11 @@ impl Job for Transfer {
                         0 => String::new(),
                         links => format!(", {links} links left out"),
                     };
-                    let text = format!(
-                        "copied {} files and folders, {} bytes{left_out}",
-                        copied.entries, copied.bytes
-                    );
+                    let what = match copied.entries {
+                        1 => "1 file".to_owned(),
+                        entries => format!("{entries} files and folders"),
+                    };
+                    let text = format!("copied {what}, {} bytes{left_out}", copied.bytes);
                     (Tone::Good, text)
                 }
                 Err(error) => (Tone::Bad, format!("not copied: {error}")),

@@ -238,6 +238,10 @@ impl View for Apply {
         self.name.clone()
     }
 
+    fn is_plain(&self) -> bool {
+        true
+    }
+
     fn contexts(&self) -> Vec<&'static str> {
         vec!["text"]
     }

@@ -9,7 +9,7 @@ use mizzen_api::resource::Resource;
 use mizzen_api::table::Severity;
 use mizzen_api::view;
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Rect};
+use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::Style;
 use ratatui::text::Span;
 use ratatui::widgets::{Row as Line, Table};
@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr as _;
 
+use super::list::{clipped, fit};
 use super::text::{Text, What};
 use crate::bindings::Act;
 use crate::data::{Change, Row, Source};
@@ -25,8 +26,7 @@ use crate::event::Tone;
 use crate::theme::glyph;
 use crate::view::{Cx, Do, View};
 
-const HEADINGS: [&str; 11] = [
-    "",
+const HEADINGS: [&str; 10] = [
     "NAME",
     "KIND",
     "READY",
@@ -38,6 +38,10 @@ const HEADINGS: [&str; 11] = [
     "CPU",
     "MEM",
 ];
+/// Which of them tells how it fares.
+const STATE: usize = 3;
+/// Room before the first column.
+const GUTTER: u16 = 2;
 
 /// The view.
 #[derive(Debug, Serialize)]
@@ -232,32 +236,53 @@ impl View for Containers {
             };
             return frame.render_widget(Span::styled(text, theme.muted), area);
         }
+        let width = |column: usize| {
+            let text = |c: &Container| match column {
+                0 => c.name.width(),
+                n => c.cells[n - 1].width(),
+            };
+            let widest = self.all.iter().map(text).max().unwrap_or(0);
+            widest.max(HEADINGS[column].width()) as u16
+        };
+        let room = area.width.saturating_sub(GUTTER);
+        let (widths, gap) = fit((0..HEADINGS.len()).map(width).collect(), room, 0);
+        let [gutter, area] = Layout::horizontal([Constraint::Length(GUTTER), Constraint::Min(0)]).areas(area);
+        for (at, container) in self
+            .all
+            .iter()
+            .enumerate()
+            .take(usize::from(area.height.saturating_sub(1)))
+        {
+            let line = Rect {
+                y: area.y + 1 + at as u16,
+                height: 1,
+                ..gutter
+            };
+            let style = theme.of(container.severity);
+            let style = if at == self.at {
+                style.patch(theme.selected)
+            } else {
+                style
+            };
+            frame.render_widget(Span::styled(format!("{:<2}", glyph(container.severity)), style), line);
+        }
         let rows = self.all.iter().enumerate().map(|(at, container)| {
             let selected = if at == self.at { theme.selected } else { Style::new() };
             let style = theme.of(container.severity);
-            let head = [
-                Span::styled(glyph(container.severity), style),
-                Span::raw(container.name.as_str()),
-            ];
-            let cells = container
-                .cells
-                .iter()
-                .enumerate()
-                .map(|(at, text)| Span::styled(text.as_str(), if at == 2 { style } else { theme.text }));
-            Line::new(head.into_iter().chain(cells)).style(theme.text.patch(selected))
+            let texts = std::iter::once(&container.name).chain(&container.cells);
+            let cells = texts.zip(&widths).enumerate().map(|(at, (text, width))| {
+                let style = if at == STATE { style } else { theme.text };
+                Span::styled(clipped(text, *width), style)
+            });
+            Line::new(cells).style(theme.text.patch(selected))
         });
-        let width = |column: usize| {
-            let text = |c: &Container| match column {
-                0 => 1,
-                1 => c.name.width(),
-                n => c.cells[n - 2].width(),
-            };
-            let widest = self.all.iter().map(text).max().unwrap_or(0);
-            Constraint::Length(widest.max(HEADINGS[column].width()) as u16)
-        };
-        let widths: Vec<_> = (0..HEADINGS.len()).map(width).collect();
-        let table = Table::new(rows, widths).header(Line::new(HEADINGS).style(theme.accent));
-        frame.render_widget(table.column_spacing(1), area);
+        let header = HEADINGS
+            .iter()
+            .zip(&widths)
+            .map(|(heading, width)| clipped(heading, *width));
+        let table = Table::new(rows, widths.iter().copied().map(Constraint::Length));
+        let table = table.header(Line::new(header).style(theme.accent));
+        frame.render_widget(table.column_spacing(gap), area);
     }
 
     fn act(&mut self, act: Act, cx: &Cx<'_>) -> Option<Vec<Do>> {

@@ -85,6 +85,10 @@ impl View for Dir {
         Some(format!("dir {}", self.path.display()))
     }
 
+    fn is_plain(&self) -> bool {
+        true
+    }
+
     fn contexts(&self) -> Vec<&'static str> {
         vec!["dir", "table"]
     }

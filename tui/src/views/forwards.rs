@@ -7,7 +7,9 @@ use ratatui::layout::{Constraint, Rect};
 use ratatui::widgets::{Row, Table};
 use serde::Serialize;
 use serde_json::Value;
+use unicode_width::UnicodeWidthStr as _;
 
+use super::list::{clipped, fit};
 use crate::bindings::Act;
 use crate::effect::Effect;
 use crate::event::Tone;
@@ -43,7 +45,7 @@ fn cells(entry: &Entry) -> [String; 7] {
     let state = match &entry.status {
         Status::Opening => "◐ opening".to_owned(),
         Status::Active(pod) => format!("● {pod}"),
-        Status::Alone => "▲ waiting for a pod".to_owned(),
+        Status::Alone => "▲ waits for a pod".to_owned(),
         Status::Failed(error) => format!("✖ {error}"),
     };
     let state = match &entry.trouble {
@@ -89,6 +91,10 @@ impl View for Forwards {
         Some("pf".to_owned())
     }
 
+    fn is_plain(&self) -> bool {
+        true
+    }
+
     fn contexts(&self) -> Vec<&'static str> {
         vec!["forwards", "text"]
     }
@@ -104,7 +110,15 @@ impl View for Forwards {
         }
         let at = self.at.min(entries.len() - 1);
         let first = (at + 2).saturating_sub(usize::from(area.height));
-        let rows = entries.iter().enumerate().skip(first).map(|(index, entry)| {
+        let headings = ["NAMESPACE", "TARGET", "LISTENING", "CONNS", "OUT", "IN", "STATE"];
+        let shown: Vec<_> = entries.iter().map(cells).collect();
+        let width = |column: usize| {
+            let cells = shown.iter().map(|cells| cells[column].width());
+            cells.max().unwrap_or(0).max(headings[column].width()) as u16
+        };
+        let (widths, gap) = fit((0..headings.len()).map(width).collect(), area.width, 0);
+        let rows = entries.iter().zip(&shown).enumerate().skip(first);
+        let rows = rows.map(|(index, (entry, cells))| {
             let style = match entry.status {
                 Status::Opening => theme.progress,
                 Status::Active(_) => theme.text,
@@ -116,20 +130,16 @@ impl View for Forwards {
             } else {
                 style
             };
-            Row::new(cells(entry)).style(style)
+            let cells = cells.iter().zip(&widths).map(|(cell, width)| clipped(cell, *width));
+            Row::new(cells).style(style)
         });
-        let widths = [
-            Constraint::Max(12),
-            Constraint::Max(24),
-            Constraint::Min(22),
-            Constraint::Length(6),
-            Constraint::Length(9),
-            Constraint::Length(9),
-            Constraint::Min(20),
-        ];
-        let headings = ["NAMESPACE", "TARGET", "LISTENING", "CONNS", "SENT", "RECEIVED", "STATE"];
-        let header = Row::new(headings).style(theme.accent);
-        frame.render_widget(Table::new(rows, widths).header(header), area);
+        let header = headings
+            .iter()
+            .zip(&widths)
+            .map(|(heading, width)| clipped(heading, *width));
+        let header = Row::new(header).style(theme.accent);
+        let table = Table::new(rows, widths.iter().copied().map(Constraint::Length));
+        frame.render_widget(table.header(header).column_spacing(gap), area);
     }
 
     fn act(&mut self, act: Act, cx: &Cx<'_>) -> Option<Vec<Do>> {

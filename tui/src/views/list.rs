@@ -1,22 +1,25 @@
 //! Lists that are no kinds of the server: help, aliases, contexts, notices. Rows of text with a heading;
 //! Enter goes where the row leads. Other views draw what they compute as such a list.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Flex, Layout, Rect};
+use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::Style;
 use ratatui::widgets::{Block, Borders, Paragraph, Row, Table, Wrap};
 use serde::Serialize;
 use serde_json::Value;
-use unicode_width::UnicodeWidthStr as _;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::bindings::{Act, k9s};
 use crate::event::Tone;
 use crate::view::{Cx, Do, View};
 
-/// Between columns.
+/// Between columns, where there is room.
 const GAP: u16 = 2;
+/// Narrowest that a column is useful.
+const LEAST: u16 = 5;
 /// Widest that help names places.
 const PLACE: usize = 20;
 
@@ -26,6 +29,8 @@ pub struct List {
     name: &'static str,
     contexts: &'static [&'static str],
     headings: Vec<&'static str>,
+    /// Columns that get their room before others.
+    first: usize,
     rows: Vec<Entry>,
     shown: Vec<usize>,
     filter: String,
@@ -51,6 +56,7 @@ impl List {
             name,
             contexts: &["table"],
             headings: headings.to_vec(),
+            first: 0,
             shown: (0..rows.len()).collect(),
             rows,
             filter: String::new(),
@@ -58,6 +64,12 @@ impl List {
             offset: Cell::new(0),
             height: Cell::new(20),
         })
+    }
+
+    /// The first columns get their room before others.
+    fn first(mut self: Box<Self>, columns: usize) -> Box<Self> {
+        self.first = columns;
+        self
     }
 
     /// Other rows; what is filtered and where the cursor is stays.
@@ -81,25 +93,21 @@ impl List {
         self.shown.len()
     }
 
-    /// How wide each column is.
-    fn widths(&self, room: u16) -> Vec<u16> {
+    /// How wide each column is, and the room between them.
+    fn widths(&self, room: u16) -> (Vec<u16>, u16) {
         let width = |column: usize| {
-            let cells = self.rows.iter().map(|r| r.cells.get(column).map_or(0, |c| c.width()));
+            let shown = self.shown.iter().map(|at| &self.rows[*at].cells);
+            let cells = shown.map(|cells| cells.get(column).map_or(0, |cell| cell.width()));
             cells.chain([self.headings[column].width()]).max().unwrap_or(0) as u16
         };
-        let wanted = (0..self.headings.len()).map(|c| Constraint::Length(width(c).min(room / 2)));
-        let columns = Layout::horizontal(wanted).flex(Flex::Start).spacing(GAP);
-        let columns = columns.split(Rect::new(0, 0, room, 1));
-        columns.iter().map(|column| column.width).collect()
+        fit((0..self.headings.len()).map(width).collect(), room, self.first)
     }
 
     /// The row under the cursor, where it does not fit.
     fn cut(&self, widths: &[u16]) -> Option<String> {
         let cells = &self.rows[*self.shown.get(self.at)?].cells;
-        let cut = cells
-            .iter()
-            .zip(widths)
-            .any(|(cell, width)| cell.width() > usize::from(*width));
+        let room = |column: usize| usize::from(widths.get(column).copied().unwrap_or(0));
+        let cut = cells.iter().enumerate().any(|(at, cell)| cell.width() > room(at));
         let full: Vec<&str> = cells
             .iter()
             .map(String::as_str)
@@ -116,6 +124,58 @@ impl List {
     }
 }
 
+/// Widths of columns, and the room between them, so that they fit: the first ones get theirs before others, or
+/// all are cut alike. What gets next to nothing is left out.
+pub(super) fn fit(mut widths: Vec<u16>, room: u16, first: usize) -> (Vec<u16>, u16) {
+    let columns = widths.len() as u16;
+    let total = |widths: &[u16], gap: u16| widths.iter().sum::<u16>() + gap * columns.saturating_sub(1);
+    if total(&widths, GAP) <= room {
+        return (widths, GAP);
+    }
+    let gap = 1;
+    if first == 0 {
+        while total(&widths, gap) > room {
+            let Some(widest) = widths.iter_mut().max().filter(|width| **width > 1) else {
+                break;
+            };
+            *widest -= 1;
+        }
+        return (widths, gap);
+    }
+    let mut left = room;
+    for at in 0..widths.len() {
+        let most = if at < first { room / 5 * 3 } else { left };
+        let given = widths[at].min(most).min(left);
+        if at >= first && given < widths[at].min(LEAST) {
+            widths.truncate(at);
+            break;
+        }
+        widths[at] = given;
+        left = left.saturating_sub(given + gap);
+    }
+    (widths, gap)
+}
+
+/// A text that fits, with a sign where something is left out.
+pub(crate) fn clipped(text: &str, width: u16) -> Cow<'_, str> {
+    let width = usize::from(width);
+    if text.width() <= width {
+        return Cow::Borrowed(text);
+    }
+    let mut room = width.saturating_sub(1);
+    let fits = |c: &char| {
+        let wide = c.width().unwrap_or(0);
+        let fits = wide <= room;
+        room = room.saturating_sub(wide);
+        fits
+    };
+    let mut kept: String = text.chars().take_while(fits).collect();
+    if width > 0 {
+        kept.push('…');
+    }
+    Cow::Owned(kept)
+}
+
 /// Every key that works in the view below, by group, and what is different from k9s.
 pub fn help(cx: &Cx<'_>) -> Box<dyn View> {
     let mut rows: Vec<Entry> = Vec::new();
@@ -130,8 +190,8 @@ pub fn help(cx: &Cx<'_>) -> Box<dyn View> {
         let cells = vec![
             keys,
             binding.description.to_owned(),
-            place,
             binding.group.to_owned(),
+            place,
             binding.name.to_owned(),
         ];
         rows.push(Entry {
@@ -144,14 +204,25 @@ pub fn help(cx: &Cx<'_>) -> Box<dyn View> {
             cells: vec![
                 habit.keys.to_owned(),
                 habit.differs.to_owned(),
-                habit.contexts[0].to_owned(),
                 "Not as in k9s".to_owned(),
+                habit.contexts[0].to_owned(),
                 habit.binding.to_owned(),
             ],
             ..Entry::default()
         });
     }
-    List::new("help", &["KEYS", "WHAT", "WHERE", "GROUP", "NAME"], rows)
+    for (words, why) in k9s::WORDS {
+        let cells = [
+            format!(":{}", words.join(" :")),
+            (*why).to_owned(),
+            "Not as in k9s".to_owned(),
+        ];
+        rows.push(Entry {
+            cells: cells.into_iter().chain([String::new(), String::new()]).collect(),
+            ..Entry::default()
+        });
+    }
+    List::new("help", &["KEYS", "WHAT", "GROUP", "WHERE", "NAME"], rows).first(2)
 }
 
 /// Every kind with its names.
@@ -173,11 +244,8 @@ pub fn aliases(cx: &Cx<'_>) -> Box<dyn View> {
         ),
         tone: None,
     };
-    List::new(
-        "aliases",
-        &["RESOURCE", "SHORT", "KIND", "VERSION"],
-        kinds.map(row).collect(),
-    )
+    let headings = ["RESOURCE", "SHORT", "KIND", "VERSION"];
+    List::new("aliases", &headings, kinds.map(row).collect()).first(2)
 }
 
 /// Contexts of the kubeconfig.
@@ -201,11 +269,14 @@ pub fn contexts(cx: &Cx<'_>) -> Box<dyn View> {
 
 /// What was done and said.
 pub fn notices(cx: &Cx<'_>) -> Box<dyn View> {
+    // Screens that tests compare are the same wherever they run.
+    let zone = match cfg!(test) {
+        true => jiff::tz::TimeZone::UTC,
+        false => jiff::tz::TimeZone::system(),
+    };
     let row = |(at, notice): &(jiff::Timestamp, crate::event::Notice)| Entry {
         cells: vec![
-            at.to_zoned(jiff::tz::TimeZone::system())
-                .strftime("%H:%M:%S")
-                .to_string(),
+            at.to_zoned(zone.clone()).strftime("%H:%M:%S").to_string(),
             notice.text.clone(),
             notice.command.clone().unwrap_or_default(),
         ],
@@ -234,13 +305,17 @@ impl View for List {
         Some(self.name.to_owned())
     }
 
+    fn is_plain(&self) -> bool {
+        true
+    }
+
     fn contexts(&self) -> Vec<&'static str> {
         self.contexts.to_vec()
     }
 
     fn draw(&self, cx: &Cx<'_>, frame: &mut Frame<'_>, area: Rect) {
         let theme = cx.theme;
-        let widths = self.widths(area.width);
+        let (widths, gap) = self.widths(area.width);
         let whole = self.cut(&widths);
         // With room for words that do not fit at the ends of lines, and for the rule above.
         let lines = |text: &String| text.width() as u16 / area.width.saturating_sub(10).max(1) + 2;
@@ -265,11 +340,21 @@ impl View for List {
                 _ => theme.text,
             };
             let selected = if at == self.at { theme.selected } else { Style::new() };
-            Row::new(entry.cells.clone()).style(style.patch(selected))
+            let cells = entry
+                .cells
+                .iter()
+                .zip(&widths)
+                .map(|(cell, width)| clipped(cell, *width));
+            Row::new(cells).style(style.patch(selected))
         });
-        let table = Table::new(rows, widths.into_iter().map(Constraint::Length))
-            .header(Row::new(self.headings.clone()).style(theme.accent))
-            .column_spacing(GAP);
+        let headings = self
+            .headings
+            .iter()
+            .zip(&widths)
+            .map(|(heading, width)| clipped(heading, *width));
+        let table = Table::new(rows, widths.iter().copied().map(Constraint::Length))
+            .header(Row::new(headings).style(theme.accent))
+            .column_spacing(gap);
         frame.render_widget(table, area);
     }
 

@@ -245,7 +245,6 @@ impl Logs {
 
 /// A log's colours in a skin.
 fn palette(theme: &Theme) -> Palette {
-    let plain = Theme::named("none").is_some_and(|none| none == *theme);
     let own = Palette::default();
     Palette {
         text: theme.text,
@@ -258,7 +257,7 @@ fn palette(theme: &Theme) -> Palette {
         matched: theme.found,
         found: theme.selected,
         key: theme.accent,
-        sources: if plain { Vec::new() } else { own.sources },
+        sources: if theme.is_plain() { Vec::new() } else { own.sources },
     }
 }
 
@@ -307,6 +306,7 @@ impl View for Logs {
         let [body, foot] = Layout::vertical([Constraint::Min(1), Constraint::Length(1)]).areas(area);
         let theme = cx.theme;
         self.pane.borrow_mut().draw(body, frame.buffer_mut(), &palette(theme));
+        theme.strip(frame.buffer_mut(), body);
         let pane = self.pane.borrow();
         if pane.counts().0 == 0 {
             let words = match (&self.error, pane.counts().1, pane.caught_up(), pane.sources().len()) {

@@ -16,7 +16,7 @@ use mizzen_api::resource::Resource;
 use mizzen_api::view as read;
 use ratatui::Frame;
 use ratatui::layout::Rect;
-use ratatui::text::Line;
+use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 use serde::Serialize;
 use serde_json::Value;
@@ -30,6 +30,8 @@ use crate::view::{Cx, Dialog, Do, Field, FieldKind, View};
 
 /// Lines of a difference that a dialog shows at most.
 const DIFF_LINES: usize = 200;
+/// Width of the bar that shows how far a drain is.
+const BAR: usize = 20;
 
 /// The view.
 #[derive(Debug, Serialize)]
@@ -50,6 +52,8 @@ pub struct Perform {
     edit: edit::Edit,
     /// Pods that a drain waits for.
     leaving: Vec<String>,
+    /// How many there were.
+    evicted: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -175,6 +179,7 @@ impl Perform {
             plans: Vec::new(),
             edit: edit::Edit::default(),
             leaving: Vec::new(),
+            evicted: 0,
         }
     }
 
@@ -223,12 +228,13 @@ impl Perform {
             },
         };
         let mut lines: Vec<String> = Vec::new();
+        let mut command = None;
         match self.plan_all(&Answers::new(), cx) {
             Ok(plans) => {
                 lines.extend(plans.iter().take(10).map(|plan| plan.question.clone()));
                 let rest = plans.len().saturating_sub(10);
                 lines.extend((rest > 0).then(|| format!("… and {rest} more")));
-                lines.extend(plans.first().map(|plan| format!("$ {}", plan.command)));
+                command = plans.first().map(|plan| format!("$ {}", plan.command));
             }
             Err(_) => lines.extend(
                 self.keys
@@ -241,6 +247,7 @@ impl Perform {
             ),
         }
         lines.push(self.action.description.to_owned());
+        lines.extend(command);
         Dialog {
             name: "ask".to_owned(),
             title: format!("{} {}", self.name, self.resource.singular),
@@ -382,6 +389,7 @@ impl Perform {
         self.log
             .extend(plan.warnings.iter().map(|(pod, why)| format!("{pod} goes: {why}")));
         self.leaving = plan.evictions.iter().map(|(pod, _)| pod.clone()).collect();
+        self.evicted = self.leaving.len();
         self.start(Stage::Draining, Job::Evict(plan.cordon, plan.evictions), cx)
     }
 
@@ -417,6 +425,10 @@ impl View for Perform {
         format!("{} {what}", self.name)
     }
 
+    fn is_plain(&self) -> bool {
+        true
+    }
+
     fn contexts(&self) -> Vec<&'static str> {
         vec!["text"]
     }
@@ -444,13 +456,18 @@ impl View for Perform {
             Stage::Sending => "sending…",
             _ => "",
         };
-        let mut lines = vec![Line::styled(doing, cx.theme.muted)];
+        let mut lines = Vec::new();
+        lines.extend((!doing.is_empty()).then(|| Line::styled(doing, cx.theme.muted)));
         lines.extend(self.log.iter().map(|line| Line::raw(line.as_str())));
         if self.stage == Stage::Draining {
-            lines.push(Line::styled(
-                format!("{} Pods are still there:", self.leaving.len()),
-                cx.theme.accent,
-            ));
+            let (left, all) = (self.leaving.len(), self.evicted.max(1));
+            let gone = (all - left.min(all)) * BAR / all;
+            let words = format!(" {left} of {} Pods are still there:", self.evicted);
+            lines.push(Line::from(vec![
+                Span::styled("█".repeat(gone), cx.theme.ok),
+                Span::styled("·".repeat(BAR - gone), cx.theme.muted),
+                Span::styled(words, cx.theme.accent),
+            ]));
             lines.extend(self.leaving.iter().map(|pod| Line::raw(format!("  {pod}"))));
         }
         frame.render_widget(Paragraph::new(lines), area);

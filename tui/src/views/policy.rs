@@ -283,6 +283,10 @@ impl View for Policy {
         }
     }
 
+    fn is_plain(&self) -> bool {
+        true
+    }
+
     fn contexts(&self) -> Vec<&'static str> {
         self.list.contexts()
     }

@@ -108,6 +108,7 @@ impl View for Process {
         if let Some(cursor) = pane.draw(body, frame.buffer_mut()) {
             frame.set_cursor_position(cursor);
         }
+        cx.theme.strip(frame.buffer_mut(), body);
         let style = match pane.state() {
             State::Connecting | State::Running | State::Ended(Exit::Code(0)) => cx.theme.muted,
             _ => cx.theme.fail,

@@ -17,6 +17,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 use serde::Serialize;
 use serde_json::Value;
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::bindings::Act;
 use crate::data::{Change, Row, Source};
@@ -26,6 +27,10 @@ use crate::view::{Cx, Do, View};
 const WARNINGS: usize = 100;
 /// Width of a kind's bar.
 const BAR: usize = 30;
+/// Below this width bars of what is used are half as long, so that words and history have room.
+const NARROW: u16 = 100;
+/// Room for the names of what is used.
+const NAME: usize = 8;
 /// Readings of what is used that are kept: half an hour of them.
 const READINGS: usize = 120;
 /// Steps of a column of one cell.
@@ -161,7 +166,22 @@ impl Pulse {
                 &row.row
             }));
         }
+        if self.readings.is_empty() && self.totals.measured > 0 {
+            self.read();
+        }
         self.find_warnings(cx);
+    }
+
+    /// Remembers what is used now.
+    fn read(&mut self) {
+        let totals = &self.totals;
+        self.readings.push_back((
+            Totals::percent(totals.used.cpu, totals.capacity.cpu),
+            Totals::percent(totals.used.memory, totals.capacity.memory),
+        ));
+        if self.readings.len() > READINGS {
+            self.readings.pop_front();
+        }
     }
 
     fn find_warnings(&mut self, cx: &Cx<'_>) {
@@ -180,9 +200,10 @@ impl Pulse {
     }
 
     /// What is used and asked for, of what there is.
-    fn usage(&self, cx: &Cx<'_>) -> Vec<Line<'static>> {
+    fn usage(&self, width: u16, cx: &Cx<'_>) -> Vec<Line<'static>> {
         let (theme, totals) = (cx.theme, &self.totals);
         let measured = totals.measured > 0;
+        let bar = if width < NARROW { BAR / 2 } else { BAR };
         let line = |name: &str, of: fn(&Used) -> i64, text: fn(Used) -> String, reading: fn(&(u64, u64)) -> u64| {
             let percent = |of: i64, capacity: i64| Totals::percent(of, capacity);
             let capacity = of(&totals.capacity);
@@ -192,7 +213,7 @@ impl Pulse {
                 70.. => theme.warn,
                 _ => theme.ok,
             };
-            let filled = (used as usize * BAR / 100).min(BAR);
+            let filled = (used as usize * bar / 100).min(bar);
             let told = match measured {
                 true => format!(" {used:>3} % of {} used", text(totals.capacity)),
                 false => format!(" n/a of {} used", text(totals.capacity)),
@@ -202,12 +223,14 @@ impl Pulse {
                 percent(of(&totals.asked), capacity),
                 percent(of(&totals.limit), capacity)
             );
-            let last = self.readings.len().saturating_sub(BAR);
+            let told_until = NAME + bar + told.width() + asked.width();
+            let room = usize::from(width).saturating_sub(told_until);
+            let last = self.readings.len().saturating_sub(room);
             let spark: String = self.readings.iter().skip(last).map(|r| step(reading(r))).collect();
             Line::from(vec![
-                Span::styled(format!("{name:<8}"), theme.accent),
+                Span::styled(format!("{name:<NAME$}"), theme.accent),
                 Span::styled("█".repeat(if measured { filled } else { 0 }), style),
-                Span::styled("·".repeat(if measured { BAR - filled } else { BAR }), theme.muted),
+                Span::styled("·".repeat(if measured { bar - filled } else { bar }), theme.muted),
                 Span::styled(told, theme.text),
                 Span::styled(asked, theme.muted),
                 Span::styled(spark, style),
@@ -282,6 +305,10 @@ impl View for Pulse {
         Some("pulse".to_owned())
     }
 
+    fn is_plain(&self) -> bool {
+        true
+    }
+
     fn contexts(&self) -> Vec<&'static str> {
         vec!["table"]
     }
@@ -311,7 +338,7 @@ impl View for Pulse {
             Constraint::Min(3),
         ])
         .areas(area);
-        frame.render_widget(Paragraph::new(self.usage(cx)), usage);
+        frame.render_widget(Paragraph::new(self.usage(area.width, cx)), usage);
         let height = usize::from(top.height);
         let offset = self.offset.get().min(self.at).max((self.at + 1).saturating_sub(height));
         self.offset.set(offset);
@@ -367,12 +394,12 @@ impl View for Pulse {
 
     fn changed(&mut self, source: &Source, changes: &[Change], cx: &Cx<'_>) {
         let severity = |row: &Option<Arc<Row>>| row.as_ref().map(|row| row.row.severity());
+        let before = self.totals.used;
         for kind in self
             .kinds
             .iter_mut()
             .filter(|kind| kind.sources.iter().any(|s| **s == *source))
         {
-            let before = self.totals.used;
             for change in changes {
                 kind.health.change(severity(&change.old), severity(&change.new));
                 if let Some(old) = &change.old {
@@ -387,16 +414,9 @@ impl View for Pulse {
                     self.totals.measured -= measured(&change.old).min(self.totals.measured);
                 }
             }
-            if self.totals.used != before {
-                let totals = &self.totals;
-                self.readings.push_back((
-                    Totals::percent(totals.used.cpu, totals.capacity.cpu),
-                    Totals::percent(totals.used.memory, totals.capacity.memory),
-                ));
-                if self.readings.len() > READINGS {
-                    self.readings.pop_front();
-                }
-            }
+        }
+        if self.totals.used != before {
+            self.read();
         }
         if !changes.is_empty() && self.events.iter().any(|s| **s == *source) {
             self.find_warnings(cx);

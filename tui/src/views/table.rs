@@ -100,6 +100,11 @@ fn sort_of(resource: &Resource) -> Option<Sort> {
     })
 }
 
+/// Columns of which people look for the largest, as k9s sorts them.
+const LARGEST_FIRST: &[&str] = &[
+    "Restarts", "CPU", "MEM", "%CPU", "%MEM", "%CPU/R", "%MEM/R", "%CPU/L", "%MEM/L", "Count", "Capacity",
+];
+
 /// The column that a key sorts by.
 fn sorts(act: Act) -> Option<&'static str> {
     Some(match act {
@@ -267,10 +272,8 @@ impl Table {
         if !known && heading != "Namespace" {
             return Do::why(format!("there is no column {heading:?} here"));
         }
-        let descending = self
-            .sort
-            .as_ref()
-            .is_some_and(|s| s.column.eq_ignore_ascii_case(heading) && !s.descending);
+        let same = self.sort.as_ref().filter(|s| s.column.eq_ignore_ascii_case(heading));
+        let descending = same.map_or_else(|| LARGEST_FIRST.contains(&heading), |s| !s.descending);
         self.sort = Some(Sort {
             column: heading.to_owned(),
             descending,

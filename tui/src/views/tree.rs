@@ -22,6 +22,7 @@ use serde_json::Value;
 use super::text::{Text, What};
 use crate::bindings::Act;
 use crate::data::{Change, Row, Source};
+use crate::theme::glyph;
 use crate::view::{Cx, Do, View};
 
 /// Shortest time between two buildings of the tree.
@@ -429,12 +430,11 @@ impl View for Tree {
 fn line<'a>(entry: &'a Entry, selected: bool, cx: &Cx<'_>) -> Line<'a> {
     let theme = cx.theme;
     let severity = entry.row.as_ref().map_or(Severity::Muted, |row| row.row.severity());
-    let (sign, style) = match severity {
-        Severity::Failure => ("✖ ", theme.fail),
-        Severity::Warning => ("▲ ", theme.warn),
-        Severity::Progress => ("… ", theme.progress),
-        Severity::Muted => ("· ", theme.muted),
-        Severity::Plain | Severity::Ok => ("● ", theme.ok),
+    // What has nothing to say about itself is there, at least.
+    let severity = if severity == Severity::Plain {
+        Severity::Ok
+    } else {
+        severity
     };
     let fold = match (entry.children, entry.hidden) {
         (0, _) => "  ",
@@ -456,7 +456,7 @@ fn line<'a>(entry: &'a Entry, selected: bool, cx: &Cx<'_>) -> Line<'a> {
     let line = Line::from(vec![
         Span::raw("  ".repeat(entry.depth)),
         Span::styled(fold, theme.muted),
-        Span::styled(sign, style),
+        Span::styled(format!("{} ", glyph(severity)), theme.of(severity)),
         Span::styled(entry.reference.kind.as_str(), theme.accent),
         Span::raw(" "),
         Span::styled(name, theme.text),

@@ -77,8 +77,8 @@ fn namespaces_complete_when_they_may_be_listed_and_when_not() {
 #[test]
 fn what_is_forbidden_is_struck_out_with_the_missing_verb() {
     let mut console = with_pods();
-    (console.width, console.height) = (200, 20);
-    console.event(Event::Resize(200, 20));
+    (console.width, console.height) = (300, 20);
+    console.event(Event::Resize(300, 20));
     let rule = |verbs: &[&str], resources: &[&str]| Rule {
         verbs: verbs.iter().map(ToString::to_string).collect(),
         api_groups: vec![String::new()],
@@ -299,7 +299,7 @@ fn enter_on_roles_and_bindings_shows_rules() {
     console.list("roles", vec![role]);
     console.list("clusterroles", Vec::new());
     console.sees("can[1] u:joe");
-    console.sees("proxy   default/");
+    console.sees("default/readers");
     console.keys("esc");
     console.sees("users[1]");
     console.keys(":");
@@ -488,4 +488,199 @@ fn an_unreachable_server_is_told_over_any_view() {
     console.sees("● live");
     console.event(Event::Data(source, trouble(0)));
     console.sees("▲ cannot reach the server: timed out, trying again");
+}
+
+#[test]
+fn words_of_k9s_open_what_they_open_there_or_say_why_not() {
+    let words = [
+        "pu",
+        "pulse",
+        "hz",
+        "xr deploy",
+        "xray sts",
+        "wk",
+        "workload",
+        "pf",
+        "ctx",
+        "ns",
+        "usr",
+        "grp",
+        "dir",
+        "ls /tmp",
+        "can u:jane",
+        "can g:devs",
+        "can s:default:jane",
+        "history",
+        "be",
+        "bench",
+        "sd",
+        "hm",
+        "chart",
+        "po",
+        "pod",
+        "pods kube-system",
+        "po /web",
+        "po -f wb",
+        "po app=web",
+        "po app in (web,db)",
+    ];
+    let told = words.map(|word| {
+        let mut console = with_pods();
+        console.keys(":");
+        console.line(word);
+        let toast = console.app.toast.as_ref().map(|(_, notice)| notice.text.clone());
+        format!("{word:20}{}", toast.unwrap_or_else(|| title(&console)))
+    });
+    insta::assert_snapshot!(told.join("\n"), @"
+    pu                  pulse(default)
+    pulse               pulse(default)
+    hz                  pulse(default)
+    xr deploy           xray deployments[0]
+    xray sts            xray statefulsets[0]
+    wk                  workloads(default)[3]
+    workload            workloads(default)[3]
+    pf                  PortForwards[0]
+    ctx                 contexts[0]
+    ns                  namespaces[0]
+    usr                 users[0]
+    grp                 groups[0]
+    dir                 .[0]
+    ls /tmp             /tmp[0]
+    can u:jane          can[0] u:jane
+    can g:devs          can[0] g:devs
+    can s:default:jane  can[0] s:default:jane
+    history             notices[0]
+    be                  no HTTP benchmarks, so no list of them
+    bench               no HTTP benchmarks, so no list of them
+    sd                  what is saved lies in the directory that the console was started in
+    hm                  no view of Helm's releases: helm list tells them
+    chart               no view of Helm's releases: helm list tells them
+    po                  pods(default)[3]
+    pod                 pods(default)[3]
+    pods kube-system    pods(kube-system)[0]
+    po /web             pods(default)[2/3] /web
+    po -f wb            pods(default)[2/3] /-f wb
+    po app=web          pods(default)[2/3] /-l 'app=web'
+    po app in (web,db)  pods(default)[3] /-l 'app in (web,db)'
+    ");
+    for (word, opens) in [
+        ("a", "aliases["),
+        ("alias", "aliases["),
+        ("h", "help["),
+        ("?", "help["),
+        ("x po", "xray pods["),
+    ] {
+        let mut console = with_pods();
+        console.keys(":");
+        console.line(word);
+        assert!(title(&console).starts_with(opens), "{word}: {}", title(&console));
+    }
+    for word in ["q", "q!", "qa", "quit", "exit"] {
+        let mut console = with_pods();
+        console.keys(":");
+        console.line(word);
+        assert!(matches!(console.effects.last(), Some(Effect::Quit)), "{word}");
+    }
+    // To another context, from the list and by the word.
+    let contexts = ["demo", "production"].map(|name| crate::event::ContextInfo {
+        name: name.to_owned(),
+        ..crate::event::ContextInfo::default()
+    });
+    for line in ["ctx", "ctx production", "po @production"] {
+        let mut console = with_pods();
+        console.event(Event::Connected(Ok(Cluster {
+            contexts: contexts.to_vec(),
+            ..console.app.world.cluster.clone()
+        })));
+        console.keys(":");
+        console.line(line);
+        if line == "ctx" {
+            console.keys("j enter");
+        }
+        let connects = |effect: &Effect| matches!(effect, Effect::Connect(Some(name)) if name == "production");
+        assert!(console.effects.iter().any(connects), "{line}");
+    }
+}
+
+#[test]
+fn every_kind_has_a_tree() {
+    let watched = |r: &&Arc<mizzen_api::resource::Resource>| r.allows("list") && r.allows("watch");
+    for resource in builtin().iter().filter(watched).filter(|r| &*r.plural != "pods") {
+        let mut console = with_pods();
+        let name = resource.qualified_name();
+        console.keys(":");
+        console.line(&format!("xray {name}"));
+        assert!(title(&console).starts_with("xray"), "{name}: {}", title(&console));
+        console.sees("synchronizing");
+    }
+}
+
+#[test]
+fn back_restores_what_was_scrolled_to() {
+    let mut console = Console::connected();
+    let pods: Vec<Value> = (0..60).map(|at| pod(&format!("web-{at:02}"), "Running", at)).collect();
+    console.list("pods", pods);
+    console.keys("G k k k k k k k k k k k space");
+    let screen = console.body();
+    console.keys("d esc");
+    assert_eq!(console.body(), screen);
+    console.keys(":");
+    console.line("nodes");
+    console.keys("-");
+    assert_eq!(console.body(), screen);
+}
+
+#[test]
+fn tabs_stand_beside_each_other_and_crumbs_tell_the_way() {
+    let mut console = with_pods();
+    console.keys("ctrl-t :");
+    console.line("nodes");
+    console.sees(" 1 pods  2 nodes");
+    console.keys("tab");
+    console.sees("pods(default)[3]");
+    console.keys("enter");
+    console.list("pods", some_pods());
+    console.sees("pods › containers of db-a");
+    console.keys("ctrl-g");
+    console.sees_not("›");
+    console.keys("ctrl-g tab");
+    console.sees("nodes[0]");
+    console.keys("f10");
+    console.sees("containers(default/db-a)");
+    console.sees_not(" 1 containers");
+    console.keys("ctrl-e");
+    console.sees_not("context demo");
+}
+
+#[test]
+fn chosen_columns_are_shown_and_fit_into_low_terminals() {
+    let mut console = with_pods();
+    console.keys("f5 space backtab enter");
+    console.sees_not("READY");
+    console.sees("RESTARTS");
+    console.keys("f5 space backtab enter");
+    console.sees("READY");
+    (console.width, console.height) = (60, 12);
+    console.event(Event::Resize(60, 12));
+    console.keys("f5 down down down down down down down down");
+    console.sees("of 14");
+    console.sees("Cancel");
+    console.sees("›CPU");
+}
+
+#[test]
+fn a_look_is_chosen_and_writing_switched_off_by_words() {
+    let mut console = with_pods();
+    for (line, sees) in [
+        ("skin light", "live"),
+        ("skin dim", "there is no skin"),
+        ("readonly", "read-only"),
+    ] {
+        console.keys(":");
+        console.line(line);
+        console.sees(sees);
+    }
+    assert_eq!(console.app.world.theme.name, "light");
+    console.keys("ctrl-d");
+    console.sees("read-only mode is on");
 }

@@ -81,6 +81,10 @@ impl View for Menu {
         }
     }
 
+    fn is_plain(&self) -> bool {
+        true
+    }
+
     fn contexts(&self) -> Vec<&'static str> {
         vec!["table"]
     }

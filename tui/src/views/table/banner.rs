@@ -17,9 +17,12 @@ use serde_json::Value;
 use crate::data::{Row, Source};
 use crate::theme::glyph;
 use crate::view::Cx;
+use crate::views::list::clipped;
 
 /// Width of a bar.
 const BAR: usize = 20;
+/// Below this width bars are half as long, so that words have room.
+const NARROW: u16 = 100;
 
 /// The banner.
 #[derive(Debug)]
@@ -115,6 +118,7 @@ impl Banner {
         let room = usize::from(area.height) - 1;
         let hidden = self.facts.len().saturating_sub(room);
         let shown = if hidden > 0 { room.saturating_sub(1) } else { room };
+        let bar = if area.width < NARROW { BAR / 2 } else { BAR };
         let line = |fact: &Fact| {
             let style = theme.of(fact.severity);
             let mut spans = vec![
@@ -122,11 +126,13 @@ impl Banner {
                 Span::styled(format!("{:<12} ", fact.label), theme.accent),
             ];
             if let Some(percent) = fact.bar {
-                let filled = (percent as usize * BAR / 100).min(BAR);
+                let filled = (percent as usize * bar / 100).min(bar);
                 spans.push(Span::styled("█".repeat(filled), style));
-                spans.push(Span::styled(format!("{} ", "·".repeat(BAR - filled)), theme.muted));
+                spans.push(Span::styled(format!("{} ", "·".repeat(bar - filled)), theme.muted));
             }
-            spans.push(Span::styled(fact.text.clone(), theme.text));
+            let told: usize = spans.iter().map(Span::width).sum();
+            let room = usize::from(area.width).saturating_sub(told) as u16;
+            spans.push(Span::styled(clipped(&fact.text, room).into_owned(), theme.text));
             Line::from(spans)
         };
         let mut lines: Vec<Line<'_>> = self.facts.iter().take(shown).map(line).collect();

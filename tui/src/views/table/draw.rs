@@ -76,7 +76,8 @@ fn layout(table: &Table, cx: &Cx<'_>, rows: &[(RowId, &Row)], width: u16) -> (Ve
     let frozen = columns.iter().take_while(|c| c.is_none()).count() + 1;
     let need = |column: Option<usize>| {
         let cells = rows.iter().map(|(_, row)| table.cell_text(row, column, cx.now).width());
-        let heading = table.heading(column).width() + 2;
+        // With room for the arrow of the sort.
+        let heading = table.heading(column).width() + 1;
         cells.max().unwrap_or(0).max(heading).min(WIDEST) as u16
     };
     let mut places = Vec::new();
