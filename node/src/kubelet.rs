@@ -9,6 +9,7 @@
 //! Invariant: state is in the API and in the runtime; everything here can be lost at any time, and
 //! Pods do not notice: the next start adopts them.
 
+pub mod admission;
 pub mod backoff;
 pub mod cgroups;
 pub mod config;
@@ -41,7 +42,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use mizzen_api::client::events::Severity;
 use mizzen_api::client::feed::{self, News, Selector};
 use mizzen_api::client::pods::PODS;
 use mizzen_api::client::rest::Rest;
@@ -51,6 +53,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agent::AgentConfig;
 use crate::services::Services;
+use admission::Refusal;
 use podinfo::PodInfo;
 use runtime::events::RuntimeEvent;
 use runtime::{Runtime, SandboxOwner};
@@ -59,6 +62,8 @@ use worker::Signal;
 
 /// How often log sizes are looked at.
 const LOG_PERIOD: Duration = Duration::from_secs(60);
+/// How long an answer about the node may take.
+const NODE_READ: Duration = Duration::from_secs(5);
 /// Runtime events that wait for the dispatcher.
 const EVENT_QUEUE: usize = 1024;
 
@@ -130,6 +135,7 @@ impl Kubelet {
                 memory: machine.memory,
                 cpu_milli: machine.cpus * 1000,
             },
+            node_object: watch::Sender::new(None),
             index: Index::default(),
             client: self.client.clone(),
             runtime: self.runtime.clone(),
@@ -160,10 +166,17 @@ impl Kubelet {
     }
 }
 
+/// A Pod and its worker.
+struct Hosted {
+    worker: mpsc::UnboundedSender<Signal>,
+    /// As the API has it; `None` when it has let go of it, or the node never took it: it uses nothing.
+    pod: Option<Arc<Pod>>,
+}
+
 struct Dispatcher {
     shared: Arc<Shared>,
-    /// The workers by Pod UID.
-    workers: HashMap<Arc<str>, mpsc::UnboundedSender<Signal>>,
+    /// The Pods that are here, by UID.
+    workers: HashMap<Arc<str>, Hosted>,
     tasks: JoinSet<Arc<str>>,
     cleanups: JoinSet<()>,
     to_node: mpsc::Sender<RuntimeEvent>,
@@ -192,6 +205,12 @@ impl Dispatcher {
         };
         self.found = owners.iter().map(|owner| owner.uid.clone()).collect();
         let mut owners = Some(owners);
+        // Whether a Pod can be taken is known when the node is.
+        let mut node = self.shared.node_object.subscribe();
+        tokio::select! {
+            _ = node.wait_for(Option::is_some) => {}
+            () = stop.cancelled() => return,
+        }
         let selector = Selector {
             fields: format!("spec.nodeName={}", self.shared.node.name),
             ..Selector::default()
@@ -205,7 +224,7 @@ impl Dispatcher {
                 () = stop.cancelled() => return,
                 Some(news) = pods.recv() => {
                     let listed = matches!(news, News::Listed(_));
-                    self.pod_news(news);
+                    Box::pin(self.pod_news(news)).await;
                     if listed && let Some(owners) = owners.take() {
                         self.remove_orphans(owners);
                     }
@@ -232,49 +251,80 @@ impl Dispatcher {
         }
     }
 
-    fn pod_news(&mut self, news: News<Pod>) {
+    async fn pod_news(&mut self, news: News<Pod>) {
         match news {
-            News::Listed(pods) => {
+            News::Listed(mut pods) => {
+                // Whoever was here first stays.
+                pods.sort_by_key(|pod| (!was_taken(pod), pod.metadata.creation_timestamp.clone()));
                 let listed: HashSet<Arc<str>> = pods.iter().map(|pod| pod.uid().into()).collect();
-                pods.into_iter().for_each(|pod| self.pod(pod));
-                for (uid, worker) in self.workers.iter().filter(|(uid, _)| !listed.contains(*uid)) {
+                for (uid, hosted) in self.workers.iter_mut().filter(|(uid, _)| !listed.contains(*uid)) {
                     tracing::debug!(%uid, "pod is no longer in the API");
-                    let _ = worker.send(Signal::Gone(None));
+                    hosted.pod = None;
+                    let _ = hosted.worker.send(Signal::Gone(None));
+                }
+                for pod in pods {
+                    self.pod(pod).await;
                 }
                 self.first_list = false;
             }
-            News::Changed(pod) => self.pod(pod),
+            News::Changed(pod) => self.pod(pod).await,
             News::Deleted(mut pod) => {
                 slim(&mut pod);
-                if let Some(worker) = self.workers.get(pod.uid()) {
-                    let _ = worker.send(Signal::Gone(Some(Arc::new(pod))));
+                if let Some(hosted) = self.workers.get_mut(pod.uid()) {
+                    hosted.pod = None;
+                    let _ = hosted.worker.send(Signal::Gone(Some(Arc::new(pod))));
                 }
             }
         }
     }
 
-    fn pod(&mut self, mut pod: Pod) {
+    async fn pod(&mut self, mut pod: Pod) {
         if pod.spec.is_none() || pod.uid().is_empty() {
             return;
         }
         slim(&mut pod);
         let uid: Arc<str> = pod.uid().into();
         let pod = Arc::new(pod);
-        if let Some(worker) = self.workers.get(&uid)
-            && worker.send(Signal::Pod(Arc::clone(&pod))).is_ok()
+        if let Some(hosted) = self.workers.get_mut(&uid)
+            && hosted.worker.send(Signal::Pod(Arc::clone(&pod))).is_ok()
         {
+            hosted.pod = hosted.pod.take().map(|_| pod);
             return;
         }
         let fresh = !self.found.contains(&*uid);
-        let worker = worker::spawn(&mut self.tasks, Arc::clone(&self.shared), pod, fresh);
-        self.workers.insert(uid, worker);
+        let refusal = if fresh && !was_taken(&pod) && !pod.is_terminal() && pod.deletion().is_none() {
+            Box::pin(self.refusal(&pod)).await
+        } else {
+            None
+        };
+        let kept = refusal.is_none().then(|| Arc::clone(&pod));
+        let worker = worker::spawn(&mut self.tasks, Arc::clone(&self.shared), pod, fresh, refusal);
+        self.workers.insert(uid, Hosted { worker, pod: kept });
+    }
+
+    /// Why the Pod cannot be here. Before it is refused the Node object is read anew: it may have changed since it was
+    /// last seen, and whoever placed the Pod saw that.
+    async fn refusal(&self, pod: &Pod) -> Option<Refusal> {
+        let hosted = self.workers.values().filter_map(|hosted| hosted.pod.as_deref());
+        let others: Vec<&Pod> = hosted.filter(|other| !other.is_terminal()).collect();
+        let known = self.shared.node_object.borrow().clone()?;
+        admission::refusal(pod, &others, &known)?;
+        let nodes: kube::Api<Node> = kube::Api::all(self.shared.client.clone());
+        let fresh = match tokio::time::timeout(NODE_READ, nodes.get_opt(&self.shared.node.name)).await {
+            Ok(Ok(Some(node))) => Arc::new(node),
+            _ => known,
+        };
+        let refusal = admission::refusal(pod, &others, &fresh)?;
+        let (reason, message) = (&refusal.reason, &*refusal.message);
+        self.shared.events.pod(pod, Severity::Warning, reason, message);
+        Some(refusal)
     }
 
     async fn runtime_event(&mut self, event: RuntimeEvent) {
         let signal = |dispatcher: &Self, id: String, make: fn(String) -> Signal| {
             let uid = dispatcher.shared.index.pod_of(&id);
-            if let Some(worker) = uid.and_then(|uid| dispatcher.workers.get(&uid)) {
-                let _ = worker.send(make(id));
+            if let Some(hosted) = uid.and_then(|uid| dispatcher.workers.get(&uid)) {
+                let _ = hosted.worker.send(make(id));
             }
         };
         match event {
@@ -292,8 +342,8 @@ impl Dispatcher {
     }
 
     fn tell_all(&self, signal: impl Fn() -> Signal) {
-        for worker in self.workers.values() {
-            let _ = worker.send(signal());
+        for hosted in self.workers.values() {
+            let _ = hosted.worker.send(signal());
         }
     }
 
@@ -309,7 +359,7 @@ impl Dispatcher {
                 let dead: Vec<Arc<str>> = self
                     .workers
                     .iter()
-                    .filter(|(_, worker)| worker.is_closed())
+                    .filter(|(_, hosted)| hosted.worker.is_closed())
                     .map(|(uid, _)| Arc::clone(uid))
                     .collect();
                 for uid in dead {
@@ -372,6 +422,11 @@ async fn remove_traces(shared: &Shared, uid: String) {
     ] {
         shared.cgroups.remove(class, &uid);
     }
+}
+
+/// Whether the kubelet has told of the Pod before.
+fn was_taken(pod: &Pod) -> bool {
+    pod.status.as_ref().is_some_and(|status| status.start_time.is_some())
 }
 
 /// Drops what the kubelet never reads, before the Pod is kept, and has one list of containers.

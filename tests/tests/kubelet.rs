@@ -34,6 +34,9 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+#[path = "kubelet/admission.rs"]
+mod admission;
+
 const PATIENCE: Duration = Duration::from_secs(60);
 const NODE: &str = "n1";
 
@@ -777,7 +780,10 @@ async fn straight_through_cri(runtime: &Runtime, number: u32) -> Duration {
         ..Default::default()
     };
     let begun = Instant::now();
-    let id = runtime.run_sandbox(sandbox.clone()).await.expect("a sandbox");
+    let id = runtime
+        .run_sandbox(sandbox.clone(), String::new())
+        .await
+        .expect("a sandbox");
     let made = runtime
         .create_container(&id, container, sandbox)
         .await

@@ -2,7 +2,8 @@
 //!
 //! Entry point: [`Heartbeat::run`], one task. It renews the Lease every ten seconds, writes the
 //! status when something changed or every five minutes, and looks at the runtime when the
-//! dispatcher forwards an event of it.
+//! dispatcher forwards an event of it. It watches its Node object, for what others write there:
+//! labels and taints that Pods are admitted by, and resources that are not ours.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Owne
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use mizzen_api::client::events::Severity;
+use mizzen_api::client::feed::{self, News, Selector};
+use mizzen_api::client::rest::{Gvr, Rest};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -28,6 +31,7 @@ use super::runtime::events::RuntimeEvent;
 use super::shared::Shared;
 use crate::agent::AgentConfig;
 
+const NODES: Gvr<'static> = Gvr::new("", "v1", "nodes");
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 const LEASE_SECONDS: i32 = 40;
 const LEASE_PERIOD: Duration = Duration::from_secs(10);
@@ -131,6 +135,8 @@ pub struct Heartbeat {
     leases: Api<Lease>,
     /// The status as the API has it.
     written: NodeStatus,
+    /// The revision at which it has it.
+    revision: u64,
     lease: Option<Lease>,
     /// When the Lease was last renewed.
     renewed: tokio::time::Instant,
@@ -154,6 +160,7 @@ impl Heartbeat {
             shared,
             machine,
             written: NodeStatus::default(),
+            revision: 0,
             lease: None,
             renewed: tokio::time::Instant::now(),
             was_silent: false,
@@ -181,11 +188,22 @@ impl Heartbeat {
             lease.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             lease.reset();
             let mut last_write = tokio::time::Instant::now();
+            let (own, rest) = (Selector::named("", &self.config.node_name), self.shared.client.clone());
+            let mut own = feed::follow::<Node>(NODES, own, Rest::new(rest, "kubelet"), stop.child_token());
             loop {
                 let mut images = false;
                 tokio::select! {
                     _ = lease.tick() => self.renew().await,
                     // What they wrote in its place is not ours.
+                    Some(news) = own.recv() => {
+                        if let News::Listed(nodes) = news {
+                            nodes.into_iter().for_each(|node| self.saw(node));
+                        } else if let News::Changed(node) = news {
+                            self.saw(node);
+                        }
+                        // What has to be written for it is written with the next beat: two who disagree do not race.
+                        continue;
+                    }
                     () = doubts.notified() => self.written.conditions = None,
                     Some(event) = news.recv() => {
                         images = event != RuntimeEvent::Lost;
@@ -237,9 +255,25 @@ impl Heartbeat {
                 self.nodes.create(&PostParams::default(), &node).await?
             }
         };
-        self.node_uid = node.metadata.uid.unwrap_or_default();
-        self.written = node.status.unwrap_or_default();
+        self.node_uid = node.metadata.uid.clone().unwrap_or_default();
+        self.revision = 0;
+        self.saw(node);
         Ok(())
+    }
+
+    /// Takes note of the Node object, unless something as new is known.
+    fn saw(&mut self, mut node: Node) {
+        let revision = node.metadata.resource_version.as_deref();
+        let revision = revision.and_then(|revision| revision.parse().ok()).unwrap_or_default();
+        if revision <= self.revision {
+            return;
+        }
+        self.revision = revision;
+        self.written = node.status.clone().unwrap_or_default();
+        // Nobody reads these.
+        node.metadata.managed_fields = None;
+        node.status.get_or_insert_default().images = None;
+        self.shared.node_object.send_replace(Some(Arc::new(node)));
     }
 
     /// Where this node has its local volumes, as the provisioner learns it.
@@ -330,14 +364,14 @@ impl Heartbeat {
         let Some(patch) = patch(&self.written, &status, due) else {
             return false;
         };
-        let name = &self.config.node_name;
+        let name = self.config.node_name.clone();
         match self
             .nodes
-            .patch_status(name, &PatchParams::default(), &Patch::Strategic(patch))
+            .patch_status(&name, &PatchParams::default(), &Patch::Strategic(patch))
             .await
         {
             Ok(node) => {
-                self.written = node.status.unwrap_or_default();
+                self.saw(node);
                 let ready = self.trouble.is_none();
                 if ready != self.was_ready {
                     self.was_ready = ready;
@@ -377,6 +411,9 @@ impl Heartbeat {
         ]
         .map(|(key, value)| (key.to_owned(), quantity(value)))
         .into();
+        // What others say that the node has can be used up as it is.
+        let mut allocatable = self.written.capacity.clone().unwrap_or_default();
+        allocatable.extend(resources.clone());
         let address = |type_: &str, address: &str| NodeAddress {
             type_: type_.to_owned(),
             address: address.to_owned(),
@@ -384,7 +421,7 @@ impl Heartbeat {
         let internal = self.shared.node.ips.iter().map(|ip| address("InternalIP", ip));
         NodeStatus {
             addresses: Some(internal.chain([address("Hostname", &self.config.node_name)]).collect()),
-            allocatable: Some(resources.clone()),
+            allocatable: Some(allocatable),
             capacity: Some(resources),
             conditions: Some(self.conditions(disk)),
             daemon_endpoints: Some(NodeDaemonEndpoints {
@@ -533,6 +570,26 @@ fn patch(old: &NodeStatus, new: &NodeStatus, due: bool) -> Option<Value> {
     let full = serde_json::to_value(new).unwrap_or_default();
     let mut changes = serde_json::Map::new();
     for (field, value) in after.as_object().into_iter().flatten() {
+        if matches!(field.as_str(), "capacity" | "allocatable") {
+            let empty = serde_json::Map::new();
+            let [known, wanted] =
+                [before.get(field), Some(value)].map(|map| map.and_then(Value::as_object).unwrap_or(&empty));
+            let differs = |(name, amount): &(&String, &Value)| known.get(*name) != Some(*amount);
+            let mut amounts: serde_json::Map<String, Value> = wanted
+                .iter()
+                .filter(differs)
+                .map(|(name, amount)| (name.clone(), amount.clone()))
+                .collect();
+            // Capacity of others is theirs; what can be used of what is not there is nothing.
+            let lost = known
+                .keys()
+                .filter(|name| field == "allocatable" && name.contains('/') && !wanted.contains_key(*name));
+            amounts.extend(lost.map(|name| (name.clone(), Value::Null)));
+            if !amounts.is_empty() {
+                changes.insert(field.clone(), amounts.into());
+            }
+            continue;
+        }
         let changed = if field == "conditions" {
             // Conditions of others stay, so only ours are compared.
             let known = before.get(field).and_then(Value::as_array);
@@ -568,6 +625,34 @@ mod tests {
             last_heartbeat_time: Some(Time(Timestamp::from_second(heartbeat).expect("a time"))),
             ..Default::default()
         }
+    }
+
+    #[test]
+    fn resources_of_others_are_left_alone() {
+        let status = |capacity: Value, allocatable: Value| -> NodeStatus {
+            serde_json::from_value(json!({ "capacity": capacity, "allocatable": allocatable })).expect("a status")
+        };
+        let both = json!({ "cpu": "2", "example.com/dongle": "4" });
+        let ours = status(json!({ "cpu": "2" }), both.clone());
+        assert_eq!(patch(&status(both.clone(), both.clone()), &ours, false), None);
+        let changes =
+            |old: &NodeStatus, new: &NodeStatus| patch(old, new, false).unwrap_or_default()["status"].to_string();
+        let announced = status(both.clone(), json!({ "cpu": "2" }));
+        assert_eq!(
+            changes(&announced, &ours),
+            r#"{"allocatable":{"example.com/dongle":"4"}}"#
+        );
+        let withdrawn = status(json!({ "cpu": "2" }), both.clone());
+        let alone = status(json!({ "cpu": "2" }), json!({ "cpu": "2" }));
+        assert_eq!(
+            changes(&withdrawn, &alone),
+            r#"{"allocatable":{"example.com/dongle":null}}"#
+        );
+        let grown = status(json!({ "cpu": "4" }), both.clone());
+        assert_eq!(
+            changes(&status(both.clone(), both), &grown),
+            r#"{"capacity":{"cpu":"4"}}"#
+        );
     }
 
     #[test]

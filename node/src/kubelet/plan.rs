@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, Pod};
 
+use super::admission::Refusal;
 use super::backoff::Backoff;
 use super::config;
 use super::podinfo::{Part, PodInfo};
@@ -163,7 +164,9 @@ pub struct Memory {
     /// The containers.
     pub containers: HashMap<String, ContainerMemory>,
     /// Why the kubelet gave up on the Pod.
-    pub failed: Option<(&'static str, &'static str)>,
+    pub failed: Option<Refusal>,
+    /// Whether it never took it.
+    pub refused: bool,
     /// Whether the API has let go of the object.
     pub gone: bool,
     /// Since when the Pod is here.

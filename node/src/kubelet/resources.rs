@@ -51,7 +51,7 @@ const MIN_QUOTA_US: i64 = 1_000;
 const GUARANTEED_OOM_ADJ: i64 = -997;
 const BEST_EFFORT_OOM_ADJ: i64 = 1_000;
 /// Priorities from here on are the system's own Pods.
-const CRITICAL_PRIORITY: i32 = 2_000_000_000;
+pub const CRITICAL_PRIORITY: i32 = 2_000_000_000;
 
 type List = BTreeMap<String, Quantity>;
 
@@ -159,49 +159,49 @@ pub struct PodCgroup {
     pub memory_limit: Option<i64>,
 }
 
-/// The sum of what the Pod's containers may use, as upstream counts: restartable init containers
-/// run beside the others, ordinary ones before them, so the larger of both phases counts.
+/// Which of the two lists of a container's resources is meant.
+type Pick = fn(&ResourceRequirements) -> Option<&List>;
+/// What is asked for.
+pub const REQUESTS: Pick = |resources| resources.requests.as_ref();
+/// What is the most.
+pub const LIMITS: Pick = |resources| resources.limits.as_ref();
+
+/// The sum of what the Pod's containers are given, as upstream counts, and whether every one of them says: restartable
+/// init containers run beside the others, ordinary ones before them, so the larger of both phases counts; what the Pod
+/// itself says overrides; what its sandbox costs comes on top.
 #[must_use]
-pub fn for_pod(pod: &Pod) -> PodCgroup {
-    let level = pod.spec.as_ref().and_then(|spec| spec.resources.as_ref());
-    let read = |container: &Container, pick: fn(&ResourceRequirements) -> Option<&List>, name: &str| {
-        container
+pub fn total(pod: &Pod, pick: Pick, name: &str, unit: fn(&Quantity) -> i64) -> (i64, bool) {
+    let spec = pod.spec();
+    let overhead = spec.overhead.as_ref().and_then(|list| list.get(name)).map_or(0, unit);
+    if let Some(own) = spec.resources.as_ref().and_then(pick).and_then(|list| list.get(name)) {
+        return (unit(own) + overhead, true);
+    }
+    let mut complete = true;
+    let (mut main, mut sidecars, mut peak) = (0, 0, 0);
+    for (part, container) in pod.parts() {
+        let found = container
             .resources
             .as_ref()
             .and_then(pick)
-            .and_then(|list| list.get(name))
-            .cloned()
-    };
-    let total = |pick: fn(&ResourceRequirements) -> Option<&List>, name: &str, unit: fn(&Quantity) -> i64| {
-        if let Some(own) = level.and_then(pick).and_then(|list| list.get(name)) {
-            return (unit(own), true);
+            .and_then(|list| list.get(name));
+        let own = found.map_or(0, unit);
+        complete &= found.is_some() || part == Part::Ephemeral;
+        match part {
+            Part::Init => peak = peak.max(sidecars + own),
+            Part::Sidecar => sidecars += own,
+            Part::Main => main += own,
+            Part::Ephemeral => {}
         }
-        let spec = pod.spec.clone().unwrap_or_default();
-        let mut complete = true;
-        let mut amount = |container: &Container| {
-            let found = read(container, pick, name);
-            complete &= found.is_some();
-            found.map_or(0, |q| unit(&q))
-        };
-        let main = pod.parts().filter(|(part, _)| *part == Part::Main);
-        let main: i64 = main.map(|(_, container)| amount(container)).sum();
-        let (mut sidecars, mut peak) = (0, 0);
-        for container in spec.init_containers.iter().flatten() {
-            let own = amount(container);
-            if is_sidecar(container) {
-                sidecars += own;
-                peak = peak.max(sidecars);
-            } else {
-                peak = peak.max(sidecars + own);
-            }
-        }
-        (peak.max(main + sidecars), complete)
-    };
-    let requests: fn(&ResourceRequirements) -> Option<&List> = |r| r.requests.as_ref();
-    let limits: fn(&ResourceRequirements) -> Option<&List> = |r| r.limits.as_ref();
-    let (cpu_limit, cpu_limited) = total(limits, "cpu", quantity::milli);
-    let (memory_limit, memory_limited) = total(limits, "memory", quantity::value);
-    let cpu_request = total(requests, "cpu", quantity::milli).0;
+    }
+    (peak.max(main + sidecars) + overhead, complete)
+}
+
+/// What the Pod's own cgroup is set to, from what its containers may use.
+#[must_use]
+pub fn for_pod(pod: &Pod) -> PodCgroup {
+    let (cpu_limit, cpu_limited) = total(pod, LIMITS, "cpu", quantity::milli);
+    let (memory_limit, memory_limited) = total(pod, LIMITS, "memory", quantity::value);
+    let cpu_request = total(pod, REQUESTS, "cpu", quantity::milli).0;
     PodCgroup {
         cpu_shares: cpu_shares(if cpu_request == 0 && cpu_limited {
             cpu_limit
@@ -266,6 +266,32 @@ mod tests {
         assert_eq!(oom_score_adj(&burstable, 1 << 30, 4 << 30), 750);
         assert_eq!(oom_score_adj(&burstable, 0, 4 << 30), 999);
         assert_eq!(oom_score_adj(&burstable, 4 << 30, 4 << 30), 3);
+    }
+
+    #[test]
+    fn the_larger_phase_counts_and_what_the_sandbox_costs_on_top() {
+        let asks = |name: &str, cpu: &str, policy: Option<&str>| serde_json::json!({ "name": name, "restartPolicy": policy, "resources": { "requests": { "cpu": cpu } } });
+        let pod = |init: serde_json::Value| -> Pod {
+            let spec = serde_json::json!({ "initContainers": init, "containers": [asks("a", "1", None)], "overhead": { "cpu": "50m" } });
+            serde_json::from_value(serde_json::json!({ "spec": spec })).expect("a pod")
+        };
+        let cpu = |init| total(&pod(init), REQUESTS, "cpu", quantity::milli).0;
+        assert_eq!(cpu(serde_json::json!([])), 1050);
+        assert_eq!(cpu(serde_json::json!([asks("i", "3", None)])), 3050);
+        assert_eq!(
+            cpu(serde_json::json!([
+                asks("s", "500m", Some("Always")),
+                asks("i", "3", None)
+            ])),
+            3550
+        );
+        assert_eq!(
+            cpu(serde_json::json!([
+                asks("i", "1", None),
+                asks("s", "500m", Some("Always"))
+            ])),
+            1550
+        );
     }
 
     #[test]

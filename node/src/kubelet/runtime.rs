@@ -367,14 +367,14 @@ impl Runtime {
         Ok(found)
     }
 
-    /// Makes and starts a sandbox.
+    /// Makes and starts a sandbox, in the way that `handler` names; empty is the usual one.
     ///
     /// # Errors
     /// When the runtime or CNI fails.
-    pub async fn run_sandbox(&self, config: cri::PodSandboxConfig) -> Call<String> {
+    pub async fn run_sandbox(&self, config: cri::PodSandboxConfig, handler: String) -> Call<String> {
         let request = cri::RunPodSandboxRequest {
             config: Some(config),
-            runtime_handler: String::new(),
+            runtime_handler: handler,
         };
         Ok(timed(SANDBOX_TIMEOUT, self.cri().run_pod_sandbox(request))
             .await?

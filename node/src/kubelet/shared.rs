@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::Node;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::cgroups::Cgroups;
 use super::dns::Resolver;
@@ -80,6 +82,8 @@ pub struct Shared {
     pub resolver: Resolver,
     /// The node.
     pub node: NodeFacts,
+    /// The Node object as it was last seen; `None` before it is registered.
+    pub node_object: watch::Sender<Option<Arc<Node>>>,
     /// Whose container is whose.
     pub index: Index,
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use k8s_cri::v1::PodSandboxConfig;
 use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod};
 use mizzen_api::client::events::Severity;
+use mizzen_api::client::rest::{Gvr, Rest};
 
 use super::config::{self, ContainerFacts, SandboxFacts};
 use super::handler::{self, Answer, Question, Target};
@@ -72,6 +73,13 @@ pub fn sandbox_config(shared: &Shared, pod: &Pod, attempt: u32) -> PodSandboxCon
 /// # Errors
 /// What the runtime or CNI said.
 pub async fn create_sandbox(shared: Arc<Shared>, pod: Arc<Pod>, attempt: u32) -> Result<Sandbox, String> {
+    let handler = runtime_handler(&shared, &pod).await?;
+    if pod.spec().host_users == Some(false) {
+        // To run it with the host's users would be less than it was promised.
+        return Err(format!(
+            "RuntimeClass handler {handler:?} does not support user namespaces"
+        ));
+    }
     let (mine, of) = (Arc::clone(&shared), Arc::clone(&pod));
     blocking(move || {
         let logs = mine.paths.pod_logs(of.namespace(), of.name(), of.uid());
@@ -87,11 +95,25 @@ pub async fn create_sandbox(shared: Arc<Shared>, pod: Arc<Pod>, attempt: u32) ->
     let config = sandbox_config(&shared, &pod, attempt);
     let id = shared
         .runtime
-        .run_sandbox(config)
+        .run_sandbox(config, handler)
         .await
         .map_err(|status| rpc(&status))?;
     shared.index.add(&id, pod.uid());
     shared.runtime.sandbox(&id).await.map_err(|status| rpc(&status))
+}
+
+/// What the runtime calls the Pod's RuntimeClass.
+async fn runtime_handler(shared: &Shared, pod: &Pod) -> Result<String, String> {
+    const CLASSES: Gvr<'static> = Gvr::new("node.k8s.io", "v1", "runtimeclasses");
+    let Some(name) = pod.spec().runtime_class_name.as_deref().filter(|name| !name.is_empty()) else {
+        return Ok(String::new());
+    };
+    let rest = Rest::new(shared.client.clone(), "kubelet");
+    match rest.get::<serde_json::Value>(&CLASSES, "", name).await {
+        Ok(Some(class)) => Ok(class["handler"].as_str().unwrap_or_default().to_owned()),
+        Ok(None) => Err(format!("runtimeclass.node.k8s.io {name:?} not found")),
+        Err(error) => Err(format!("failed to lookup RuntimeClass {name}: {error}")),
+    }
 }
 
 /// A runtime's error in upstream's words.

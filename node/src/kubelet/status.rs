@@ -55,8 +55,19 @@ pub fn build(facts: Facts<'_>) -> PodStatus {
     let ephemeral = of_part(|part| part == Part::Ephemeral);
     let main = of_part(|part| part == Part::Main);
     let phase = phase(facts, &init, &main);
-    let (reason, message) = match memory.failed {
-        Some((reason, message)) => (Some(reason.to_owned()), Some(message.to_owned())),
+    let (reason, message) = match &memory.failed {
+        Some(failed) if memory.refused => {
+            return PodStatus {
+                message: Some(format!("Pod was rejected: {}", failed.message)),
+                observed_generation: pod.metadata.generation,
+                phase: Some("Failed".to_owned()),
+                qos_class: Some(resources::qos_class(pod).as_str().to_owned()),
+                reason: Some(failed.reason.to_string()),
+                start_time: old.start_time.clone().or_else(|| memory.started_at.map(Time)),
+                ..old
+            };
+        }
+        Some(failed) => (Some(failed.reason.to_string()), Some(failed.message.clone())),
         None => (old.reason.clone(), old.message.clone()),
     };
     let on_host = pod.on_host_network();

@@ -21,6 +21,7 @@ use mizzen_api::client::events::Severity;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::admission::Refusal;
 use super::backoff::Backoff;
 use super::handler::Target;
 use super::plan::{self, Action, Input, Memory, Plan, Probed, VolumeState, Waiting};
@@ -72,16 +73,19 @@ enum Done {
     Forgotten,
 }
 
-/// Starts the worker of a Pod; `fresh` when the runtime cannot know anything of it yet.
+/// Starts the worker of a Pod; `fresh` when the runtime cannot know anything of it yet. One that is refused ends at once.
 pub fn spawn(
     tasks: &mut JoinSet<Arc<str>>,
     shared: Arc<Shared>,
     pod: Arc<Pod>,
     fresh: bool,
+    refusal: Option<Refusal>,
 ) -> mpsc::UnboundedSender<Signal> {
     let (sender, inbox) = mpsc::unbounded_channel();
     let uid: Arc<str> = pod.uid().into();
-    let worker = Worker::new(shared, pod);
+    let mut worker = Worker::new(shared, pod);
+    worker.memory.refused = refusal.is_some();
+    worker.memory.failed = refusal;
     tasks.spawn(async move {
         worker.run(inbox, fresh).await;
         uid
@@ -450,7 +454,10 @@ impl Worker {
             }
             Action::Fail { reason, message } => {
                 shared.events.pod(&pod, Severity::Normal, reason, message);
-                self.memory.failed = Some((reason, message));
+                self.memory.failed = Some(Refusal {
+                    reason: reason.into(),
+                    message: message.to_owned(),
+                });
                 // Plan again at once, from the new state.
                 self.step(key, async { Done::Removed });
             }

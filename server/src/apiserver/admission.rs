@@ -12,6 +12,7 @@ pub mod persistent_volume_claim_resize;
 pub mod priority;
 pub mod rbac_escalation;
 pub mod resource_quota;
+pub mod runtime_class;
 pub mod service_account;
 pub mod service_addresses;
 pub mod storage_object_in_use_protection;

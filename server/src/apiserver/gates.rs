@@ -15,6 +15,7 @@ use super::admission::node_restriction::NodeRestriction;
 use super::admission::persistent_volume_claim_resize::PersistentVolumeClaimResize;
 use super::admission::priority::Priority;
 use super::admission::rbac_escalation::RbacEscalation;
+use super::admission::runtime_class::RuntimeClass;
 use super::admission::service_account::ServiceAccount;
 use super::admission::service_addresses::{Reservations, ServiceAddresses};
 use super::admission::storage_object_in_use_protection::StorageObjectInUseProtection;
@@ -95,6 +96,7 @@ impl Gates {
             Arc::new(DefaultStorageClass::new(reader.clone())),
             Arc::new(StorageObjectInUseProtection),
             Arc::new(PersistentVolumeClaimResize::new(reader.clone())),
+            Arc::new(RuntimeClass::new(reader.clone())),
             Arc::new(
                 ServiceAddresses::new(reader, options.service_network, options.node_ports).among(options.reservations),
             ),

@@ -333,7 +333,10 @@ fn the_active_deadline_fails_the_pod() {
     assert_eq!(world.plan().wake_at, Some(at(110)));
     world.now = 110;
     world.check(&["fail DeadlineExceeded"]);
-    world.memory.failed = Some(("DeadlineExceeded", ""));
+    world.memory.failed = Some(Refusal {
+        reason: "DeadlineExceeded".into(),
+        message: String::new(),
+    });
     world.check(&["kill a0 30"]);
 }
 
