@@ -1,5 +1,5 @@
 //! What 10,000 Services with 5 endpoints each cost in the kernel: the first programming, one endpoint's change, and a
-//! connection through one of them beside a connection through one of ten. Needs root and nft; runs in a network namespace
+//! connection through one of them beside a connection through one of ten. Needs root and nft; runs in network namespaces
 //! of its own, against an API server that is played. `cargo bench -p mizzen-node --bench services`
 
 #[path = "../tests/fake/api.rs"]
@@ -8,6 +8,7 @@ mod api;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use api::Api;
@@ -20,7 +21,11 @@ use tokio_util::sync::CancellationToken;
 const SERVICES: u32 = 10_000;
 const ENDPOINTS: u32 = 5;
 const CHANGES: u32 = 20;
-const CONNECTIONS: u32 = 2_000;
+/// How many Services 10,000 are compared with.
+const FEW: u32 = 10;
+const ROUNDS: u32 = 11;
+/// In one round.
+const CONNECTIONS: u32 = 500;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// What the endpoints of the first Service are: a listener on this machine.
 const LISTENER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 42, 0, 9)), 8080);
@@ -71,37 +76,94 @@ fn until(started: Instant, service: u32, answers: bool) -> Duration {
     started.elapsed()
 }
 
-/// Starts a proxy over so many Services; measures the way to the kernel, and what a connection takes then.
-fn measure(count: u32) -> (Api, CancellationToken, Duration, Duration) {
-    let api = Api::default();
-    for number in 0..count {
-        api.apply("services", service(number));
-        api.apply("endpointslices", slice(number, number == 0 || number == count - 1));
-    }
-    let settings = Settings::new("here", Path::new(&format!("/nonexistent/{count}")));
-    let stop = CancellationToken::new();
-    let (played, token) = (api.clone(), stop.clone());
-    let started = Instant::now();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        runtime.block_on(async {
-            let (client, services) = (played.client(), Services::default());
-            let proxy = Proxy::new(&settings, client.clone(), Some(services.clone()));
-            let both = tokio::join!(proxy.run(token.clone()), services.run(client, token));
-            both.0.and(both.1).expect("a clean end");
+/// Services behind a proxy, in a network namespace of their own, where a thread does what it is told.
+struct World {
+    api: Api,
+    stop: CancellationToken,
+    orders: Sender<Order>,
+    answers: Receiver<Duration>,
+}
+
+type Order = Box<dyn FnOnce() -> Duration + Send>;
+
+impl World {
+    /// Starts a proxy over so many Services; gives the time until all of them are in the kernel, too.
+    fn start(count: u32) -> (Self, Duration) {
+        let api = Api::default();
+        for number in 0..count {
+            api.apply("services", service(number));
+            api.apply("endpointslices", slice(number, number == 0 || number == count - 1));
+        }
+        let stop = CancellationToken::new();
+        let (orders, inbox) = channel::<Order>();
+        let (outbox, answers) = channel();
+        let (played, token) = (api.clone(), stop.clone());
+        std::thread::spawn(move || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("a network namespace");
+            let links = format!(
+                "ip link set lo up; ip addr add {}/32 dev lo; ip route add 10.43.0.0/16 dev lo",
+                LISTENER.ip()
+            );
+            assert!(sh(&links), "loopback");
+            let listener = TcpListener::bind(LISTENER).expect("a port");
+            std::thread::spawn(move || listener.incoming().for_each(drop));
+            let started = Instant::now();
+            // Threads are in the namespace of the one that makes them.
+            std::thread::spawn(move || serve(count, &played, token));
+            let _ = outbox.send(until(started, count - 1, true));
+            while let Ok(order) = inbox.recv() {
+                let _ = outbox.send(order());
+            }
         });
+        let programmed = answers.recv().expect("a proxy");
+        (
+            Self {
+                api,
+                stop,
+                orders,
+                answers,
+            },
+            programmed,
+        )
+    }
+
+    /// Has something done in the namespace, and gives how long it took.
+    fn time(&self, order: impl FnOnce() -> Duration + Send + 'static) -> Duration {
+        self.orders.send(Box::new(order)).expect("a thread");
+        self.answers.recv().expect("an answer")
+    }
+}
+
+/// Runs a proxy until it is stopped.
+fn serve(count: u32, api: &Api, stop: CancellationToken) {
+    let settings = Settings::new("here", Path::new(&format!("/nonexistent/{count}")));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let (client, services) = (api.client(), Services::default());
+        let proxy = Proxy::new(&settings, client.clone(), Some(services.clone()));
+        let both = tokio::join!(proxy.run(stop.clone()), services.run(client, stop));
+        both.0.and(both.1).expect("a clean end");
     });
-    let programmed = until(started, count - 1, true);
+}
+
+/// What a connection to the first Service takes, in the mean of one round.
+fn connect() -> Duration {
     let front = SocketAddr::from((service_ip(0), 80));
     let started = Instant::now();
     for _ in 0..CONNECTIONS {
         TcpStream::connect_timeout(&front, PATIENCE).expect("a connection");
     }
-    (api, stop, programmed, started.elapsed() / CONNECTIONS)
+    started.elapsed() / CONNECTIONS
+}
+
+/// The value in the middle, and the largest.
+fn middle_and_worst(mut times: Vec<Duration>) -> (Duration, Duration) {
+    times.sort_unstable();
+    (times[times.len() / 2], times[times.len() - 1])
 }
 
 fn main() {
@@ -109,36 +171,32 @@ fn main() {
         eprintln!("not root: skipped");
         return;
     }
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("a network namespace");
-    let links = format!(
-        "ip link set lo up; ip addr add {}/32 dev lo; ip route add 10.43.0.0/16 dev lo",
-        LISTENER.ip()
-    );
-    assert!(sh(&links), "loopback");
-    let listener = TcpListener::bind(LISTENER).expect("a port");
-    std::thread::spawn(move || listener.incoming().for_each(drop));
-
-    let (_, stop, _, few) = measure(10);
-    stop.cancel();
-    // The two tables would both answer.
-    assert!(sh("nft flush ruleset"));
-    let (api, stop, programmed, many) = measure(SERVICES);
+    let (few, _) = World::start(FEW);
+    let (many, programmed) = World::start(SERVICES);
     println!("{SERVICES} Services with {ENDPOINTS} endpoints: {programmed:?} to the first programming (promised: 5 s)");
-    println!("a connection: {few:?} with 10 Services, {many:?} with {SERVICES}");
-    api.remove("endpointslices", "s1-1");
-    until(Instant::now(), 1, false);
-    let mut changes: Vec<Duration> = (0..CHANGES)
-        .map(|_| {
+    // In turns, so that what else the machine does meets both alike; one odd round decides nothing.
+    let rounds: Vec<_> = (0..ROUNDS).map(|_| (few.time(connect), many.time(connect))).collect();
+    let (with_few, with_many): (Vec<_>, Vec<_>) = rounds.into_iter().unzip();
+    let (with_few, with_many) = (middle_and_worst(with_few).0, middle_and_worst(with_many).0);
+    println!(
+        "a connection: {with_few:?} with {FEW} Services, {with_many:?} with {SERVICES}; the middle of {ROUNDS} rounds of {CONNECTIONS}"
+    );
+    let gone = || until(Instant::now(), 1, false);
+    many.api.remove("endpointslices", "s1-1");
+    many.time(gone);
+    let changes = (0..CHANGES).map(|_| {
+        let api = many.api.clone();
+        let took = many.time(move || {
             let started = Instant::now();
             api.apply("endpointslices", slice(1, true));
-            let took = until(started, 1, true);
-            api.remove("endpointslices", "s1-1");
-            until(Instant::now(), 1, false);
-            took
-        })
-        .collect();
-    changes.sort_unstable();
-    let (middle, worst) = (changes[changes.len() / 2], changes[changes.len() - 1]);
+            until(started, 1, true)
+        });
+        many.api.remove("endpointslices", "s1-1");
+        many.time(gone);
+        took
+    });
+    let (middle, worst) = middle_and_worst(changes.collect());
     println!("an endpoint's change: {middle:?} in the middle, {worst:?} at worst (promised: 50 ms)");
-    stop.cancel();
+    few.stop.cancel();
+    many.stop.cancel();
 }

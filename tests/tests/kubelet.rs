@@ -36,6 +36,8 @@ use tokio_util::sync::CancellationToken;
 
 #[path = "kubelet/admission.rs"]
 mod admission;
+#[path = "kubelet/conformance.rs"]
+mod conformance;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const NODE: &str = "n1";

@@ -124,6 +124,7 @@ pub fn container(pod: &Pod, container: &Container, facts: ContainerFacts<'_>) ->
     let path = termination_path(container);
     let annotations = HashMap::from([
         (keys::CONTAINER_HASH.to_owned(), hash(container)),
+        (keys::CONTAINER_RESOURCES.to_owned(), resources_text(container)),
         (keys::RESTART_COUNT.to_owned(), facts.attempt.to_string()),
         (keys::TERMINATION_PATH.to_owned(), path.to_owned()),
         (keys::TERMINATION_POLICY.to_owned(), policy.to_owned()),
@@ -180,6 +181,12 @@ pub fn termination_path(container: &Container) -> &str {
         .as_deref()
         .filter(|path| !path.is_empty())
         .unwrap_or("/dev/termination-log")
+}
+
+/// What the container asks for and may use, to be compared.
+#[must_use]
+pub fn resources_text(container: &Container) -> String {
+    serde_json::to_string(&container.resources.clone().unwrap_or_default()).unwrap_or_default()
 }
 
 /// A digest of what a running container is restarted for when it changes: only its image can.

@@ -32,6 +32,8 @@ pub mod keys {
     pub const CONTAINER_NAME: &str = "io.kubernetes.container.name";
     /// A digest of what must not change in a running container.
     pub const CONTAINER_HASH: &str = "io.kubernetes.container.hash";
+    /// The resources that the container was made with.
+    pub const CONTAINER_RESOURCES: &str = "io.mizzen.container.resources";
     /// How often the container was restarted.
     pub const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
     /// Where the container writes its termination message.
@@ -88,6 +90,8 @@ pub struct Instance {
     pub image_id: String,
     /// The digest it was made with.
     pub hash: String,
+    /// The resources that it was made with, as [`super::config::resources_text`] has them; empty when not known.
+    pub resources: String,
     /// The log file.
     pub log_path: String,
     /// Where its termination message is read: host path and policy.
@@ -641,6 +645,7 @@ fn instance(status: cri::ContainerStatus) -> Instance {
         image: status.image.map(|image| image.image).unwrap_or_default(),
         image_id: status.image_ref,
         hash: annotation(keys::CONTAINER_HASH).unwrap_or_default(),
+        resources: annotation(keys::CONTAINER_RESOURCES).unwrap_or_default(),
         log_path: status.log_path,
         termination: annotation(keys::TERMINATION_HOST_PATH).map(|path| (PathBuf::from(path), on_error)),
         user: status

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
-    ContainerUser, HostIP, LinuxContainerUser, Pod, PodCondition, PodIP, PodStatus, VolumeMountStatus,
+    ContainerUser, HostIP, LinuxContainerUser, Pod, PodCondition, PodIP, PodStatus, ResourceRequirements,
+    VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Map, Value, json};
 
+use super::config;
 use super::plan::{Memory, Plan, restarts};
 use super::podinfo::{Part, PodInfo};
 use super::resources;
@@ -191,9 +193,10 @@ fn container_status(facts: Facts<'_>, part: Part, container: &Container) -> Cont
     };
     let keep = |read: fn(&ContainerStatus) -> &String| reported.map(read).cloned().unwrap_or_default();
     let restart_count = latest.map(|i| i32::try_from(i.attempt).unwrap_or(i32::MAX));
-    let resources = container
-        .resources
-        .clone()
+    // What runs has what it was made with, whatever is wanted by now.
+    let made_with = latest.and_then(|instance| serde_json::from_str(&instance.resources).ok());
+    let resources: Option<ResourceRequirements> = made_with
+        .or_else(|| container.resources.clone())
         .filter(|r| r.limits.is_some() || r.requests.is_some());
     ContainerStatus {
         allocated_resources: resources
@@ -417,6 +420,20 @@ fn conditions(facts: Facts<'_>, phase: &str, init: &[ContainerStatus], main: &[C
         ("Ready", ready),
         ("ContainersReady", containers),
     ]);
+    let outgrown = pod.parts().any(|(_, container)| {
+        let running = runtime
+            .latest(&container.name)
+            .filter(|i| i.state == InstanceState::Running);
+        running.is_some_and(|i| !i.resources.is_empty() && i.resources != config::resources_text(container))
+    });
+    if outgrown {
+        let resize = Verdict {
+            status: true,
+            reason: Some("Infeasible".to_owned()),
+            message: Some(NO_RESIZE.to_owned()),
+        };
+        verdicts.insert(RESIZE, resize);
+    }
     if !old.iter().any(|condition| condition.type_ == "PodScheduled") {
         verdicts.insert("PodScheduled", Verdict::yes(None));
     }
@@ -426,14 +443,15 @@ fn conditions(facts: Facts<'_>, phase: &str, init: &[ContainerStatus], main: &[C
         "Ready",
         "ContainersReady",
         "PodScheduled",
+        RESIZE,
     ];
     let mut conditions: Vec<PodCondition> = Vec::new();
     for type_ in order {
         let before = old.iter().find(|condition| condition.type_ == type_);
         match (verdicts.remove(type_), before) {
             (Some(verdict), before) => conditions.push(verdict.into_condition(type_, before, pod, now)),
-            (None, Some(before)) => conditions.push(before.clone()),
-            (None, None) => {}
+            (None, Some(before)) if type_ != RESIZE => conditions.push(before.clone()),
+            (None, _) => {}
         }
     }
     conditions.extend(
@@ -442,6 +460,11 @@ fn conditions(facts: Facts<'_>, phase: &str, init: &[ContainerStatus], main: &[C
     );
     conditions
 }
+
+/// Condition of a Pod whose containers do not have the resources that are wanted by now.
+const RESIZE: &str = "PodResizePending";
+const NO_RESIZE: &str =
+    "In-place resize is not supported by this node; containers get what is wanted when they start anew";
 
 fn list(names: &[String]) -> String {
     format!("[{}]", names.join(" "))
@@ -552,11 +575,13 @@ fn changed_conditions(old: Option<&Value>, new: &Value) -> Value {
         }
         condition
     };
-    new.as_array()
-        .into_iter()
-        .flatten()
-        .filter(|condition| !old.contains(condition))
-        .map(null_absent)
+    let new: &[Value] = new.as_array().map_or(&[], Vec::as_slice);
+    let changed = new.iter().filter(|condition| !old.contains(condition)).map(null_absent);
+    let gone = old
+        .iter()
+        .filter(|before| new.iter().all(|now| now["type"] != before["type"]));
+    changed
+        .chain(gone.map(|before| json!({ "$patch": "delete", "type": before["type"] })))
         .collect()
 }
 

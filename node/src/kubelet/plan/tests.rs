@@ -78,6 +78,7 @@ impl World {
             image: String::new(),
             image_id: String::new(),
             hash: config::hash(container),
+            resources: String::new(),
             log_path: String::new(),
             termination: None,
             user: None,

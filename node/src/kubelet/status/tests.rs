@@ -67,6 +67,7 @@ impl World {
             image: "docker.io/library/x:1".into(),
             image_id: "sha256:1".into(),
             hash: String::new(),
+            resources: String::new(),
             log_path: String::new(),
             termination: None,
             user: None,
@@ -201,6 +202,35 @@ fn readiness_gates_hold_ready_back() {
     assert_eq!(ready(&world).reason.as_deref(), Some("ReadinessGatesNotReady"));
     world.pod.status = serde_json::from_value(json!({ "conditions": [{ "type": "g", "status": "True" }] })).ok();
     assert_eq!(ready(&world).status, "True");
+}
+
+#[test]
+fn what_runs_has_what_it_was_made_with() {
+    let asks = |cpu: &str| json!({ "requests": { "cpu": cpu } });
+    let mut world = World::new(json!({ "containers": [{ "name": "a", "resources": asks("2") }] })).running("a");
+    let pending = "PodResizePending";
+    let told = |world: &World| {
+        let status = world.status();
+        let pending = status
+            .conditions
+            .iter()
+            .flatten()
+            .any(|condition| condition.type_ == pending);
+        let resources = status.container_statuses.expect("statuses")[0].resources.clone();
+        (pending, serde_json::to_value(resources).expect("json"))
+    };
+    assert_eq!(told(&world), (false, asks("2")), "made before anybody wrote it down");
+    world.runtime.instances[0].resources = asks("1").to_string();
+    assert_eq!(told(&world), (true, asks("1")));
+    let before = world.status();
+    world.pod.status = Some(before.clone());
+    world.runtime.instances[0].resources = asks("2").to_string();
+    assert_eq!(told(&world), (false, asks("2")));
+    let change = patch("u", &before, &world.status()).expect("a patch");
+    assert_eq!(
+        change["status"]["conditions"],
+        json!([{ "$patch": "delete", "type": pending }])
+    );
 }
 
 #[test]
