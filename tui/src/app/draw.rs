@@ -160,7 +160,7 @@ impl App {
         first.extend(pair("context", self.context_name()));
         first.extend(pair("cluster", &cluster.cluster));
         first.extend(pair("user", &cluster.user));
-        first.extend(pair("server", &cluster.version));
+        first.push(Span::styled(cluster.version.as_str(), theme.text));
         let mut second: Vec<Span<'_>> = pair("namespace", &namespaces);
         for (at, namespace) in self.world.favourites.iter().enumerate() {
             second.push(Span::styled(format!("{} ", at + 1), theme.accent));

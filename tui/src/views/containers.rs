@@ -241,11 +241,14 @@ impl View for Containers {
                 0 => c.name.width(),
                 n => c.cells[n - 1].width(),
             };
-            let widest = self.all.iter().map(text).max().unwrap_or(0);
-            widest.max(HEADINGS[column].width()) as u16
+            self.all.iter().map(text).max().unwrap_or(0) as u16
         };
         let room = area.width.saturating_sub(GUTTER);
-        let (widths, gap) = fit((0..HEADINGS.len()).map(width).collect(), room, 0);
+        let columns = HEADINGS.iter().enumerate();
+        let columns: Vec<_> = columns
+            .map(|(at, heading)| (heading.width() as u16, width(at)))
+            .collect();
+        let (widths, gap) = fit(&columns, room, 0);
         let [gutter, area] = Layout::horizontal([Constraint::Length(GUTTER), Constraint::Min(0)]).areas(area);
         for (at, container) in self
             .all
@@ -276,12 +279,8 @@ impl View for Containers {
             });
             Line::new(cells).style(theme.text.patch(selected))
         });
-        let header = HEADINGS
-            .iter()
-            .zip(&widths)
-            .map(|(heading, width)| clipped(heading, *width));
         let table = Table::new(rows, widths.iter().copied().map(Constraint::Length));
-        let table = table.header(Line::new(header).style(theme.accent));
+        let table = table.header(Line::new(HEADINGS).style(theme.accent));
         frame.render_widget(table.column_spacing(gap), area);
     }
 

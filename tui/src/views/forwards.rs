@@ -112,11 +112,12 @@ impl View for Forwards {
         let first = (at + 2).saturating_sub(usize::from(area.height));
         let headings = ["NAMESPACE", "TARGET", "LISTENING", "CONNS", "OUT", "IN", "STATE"];
         let shown: Vec<_> = entries.iter().map(cells).collect();
-        let width = |column: usize| {
-            let cells = shown.iter().map(|cells| cells[column].width());
-            cells.max().unwrap_or(0).max(headings[column].width()) as u16
-        };
-        let (widths, gap) = fit((0..headings.len()).map(width).collect(), area.width, 0);
+        let width = |column: usize| shown.iter().map(|cells| cells[column].width()).max().unwrap_or(0) as u16;
+        let columns = headings.iter().enumerate();
+        let columns: Vec<_> = columns
+            .map(|(at, heading)| (heading.width() as u16, width(at)))
+            .collect();
+        let (widths, gap) = fit(&columns, area.width, 0);
         let rows = entries.iter().zip(&shown).enumerate().skip(first);
         let rows = rows.map(|(index, (entry, cells))| {
             let style = match entry.status {

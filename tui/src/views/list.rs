@@ -20,6 +20,8 @@ use crate::view::{Cx, Do, View};
 const GAP: u16 = 2;
 /// Narrowest that a column is useful.
 const LEAST: u16 = 5;
+/// What is left of a heading at least, before cells are cut.
+const HEADING: u16 = 4;
 /// Widest that help names places.
 const PLACE: usize = 20;
 
@@ -97,10 +99,13 @@ impl List {
     fn widths(&self, room: u16) -> (Vec<u16>, u16) {
         let width = |column: usize| {
             let shown = self.shown.iter().map(|at| &self.rows[*at].cells);
-            let cells = shown.map(|cells| cells.get(column).map_or(0, |cell| cell.width()));
-            cells.chain([self.headings[column].width()]).max().unwrap_or(0) as u16
+            shown
+                .map(|cells| cells.get(column).map_or(0, |cell| cell.width()))
+                .max()
         };
-        fit((0..self.headings.len()).map(width).collect(), room, self.first)
+        let columns = self.headings.iter().enumerate();
+        let columns = columns.map(|(at, heading)| (heading.width() as u16, width(at).unwrap_or(0) as u16));
+        fit(&columns.collect::<Vec<_>>(), room, self.first)
     }
 
     /// The row under the cursor, where it does not fit.
@@ -124,21 +129,25 @@ impl List {
     }
 }
 
-/// Widths of columns, and the room between them, so that they fit: the first ones get theirs before others, or
-/// all are cut alike. What gets next to nothing is left out.
-pub(super) fn fit(mut widths: Vec<u16>, room: u16, first: usize) -> (Vec<u16>, u16) {
-    let columns = widths.len() as u16;
-    let total = |widths: &[u16], gap: u16| widths.iter().sum::<u16>() + gap * columns.saturating_sub(1);
+/// Widths of columns, and the room between them, so that they fit. Columns are told by the widths of their heading
+/// and of their widest cell. Where there is little room headings are cut first; then the first columns get theirs
+/// before others, or all are cut alike. What gets next to nothing is left out.
+pub(super) fn fit(columns: &[(u16, u16)], room: u16, first: usize) -> (Vec<u16>, u16) {
+    let total = |widths: &[u16], gap: u16| widths.iter().sum::<u16>() + gap * (widths.len() as u16).saturating_sub(1);
+    let mut widths: Vec<u16> = columns.iter().map(|(heading, cells)| *heading.max(cells)).collect();
     if total(&widths, GAP) <= room {
         return (widths, GAP);
     }
     let gap = 1;
     if first == 0 {
         while total(&widths, gap) > room {
-            let Some(widest) = widths.iter_mut().max().filter(|width| **width > 1) else {
+            // The heading that stands out furthest above its cells, or else the widest column.
+            let slack = |at: &usize| widths[*at].saturating_sub(columns[*at].1.max(HEADING.min(columns[*at].0)));
+            let at = (0..widths.len()).max_by_key(|at| (slack(at), widths[*at]));
+            let Some(at) = at.filter(|at| widths[*at] > 1) else {
                 break;
             };
-            *widest -= 1;
+            widths[at] -= 1;
         }
         return (widths, gap);
     }

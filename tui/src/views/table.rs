@@ -891,8 +891,9 @@ impl View for Table {
             MouseEventKind::ScrollDown => self.step(3),
             MouseEventKind::ScrollUp => self.step(-3),
             MouseEventKind::Down(MouseButton::Left) if mouse.row > area.y && mouse.row < area.bottom() => {
-                let at = self.offset.get() + usize::from(mouse.row - area.y - 1);
-                if at < self.index.shown().len() {
+                let line = usize::from(mouse.row - area.y - 1);
+                let at = self.offset.get() + line;
+                if line < self.height.get() && at < self.index.shown().len() {
                     // A click on the selected row goes into it.
                     if at == self.at && self.selected.is_some() {
                         return self.on_row(|row| lead::enter(self.kind(), row, cx));

@@ -139,8 +139,14 @@ impl Text {
     }
 
     fn show_found(&mut self) {
-        if let Some(at) = self.matches.get(self.found) {
-            self.offset = at.saturating_sub(self.height.get() / 3);
+        let Some(at) = self.matches.get(self.found) else {
+            return;
+        };
+        let height = self.height.get();
+        // What is in sight already is not moved.
+        if !(self.offset..self.offset + height).contains(at) {
+            self.offset = at.saturating_sub(height / 3);
+            self.scroll(0);
         }
     }
 

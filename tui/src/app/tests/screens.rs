@@ -357,6 +357,8 @@ const VIEWS: &[Way] = &[
     }),
     ("logs_search", |c| {
         into_logs(c);
+        // How much there is room for is known from the last frame.
+        c.screen();
         c.keys("F o k enter right enter");
     }),
     ("shell_fills_the_screen", |c| {
@@ -539,7 +541,7 @@ fn node() -> Value {
 
 fn event(name: &str, time: &str, kind: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": name, "namespace": "default"}, "type": kind,
-        "reason": "BackOff", "message": format!("the {name} message"), "count": 3,
+        "reason": "BackOff", "message": format!("the {name} message: Back-off restarting failed container main in pod web-b_default(5d7e2c1a)"), "count": 3,
         "firstTimestamp": format!("2026-03-01T{time}Z"), "lastTimestamp": format!("2026-03-01T{time}Z"),
         "involvedObject": {"kind": "Pod", "name": "web-b", "namespace": "default"}})
 }

@@ -5,10 +5,10 @@ use mizzen_api::console::rows::RowId;
 use mizzen_api::table::Severity;
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Modifier, Style};
 use ratatui::text::Line;
-use ratatui::widgets::{Paragraph, Wrap};
+use ratatui::widgets::{Block, Borders, Paragraph, Wrap};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::{Empty, Table, key_of};
@@ -20,6 +20,13 @@ use crate::view::Cx;
 const WIDEST: usize = 60;
 /// Room before the first column: mark and glyph.
 const GUTTER: u16 = 2;
+/// Room between columns.
+const GAP: u16 = 2;
+/// Above this width messages of events fit into their rows mostly; below that height there is no room for more.
+const ROOMY: u16 = 140;
+const LOW: u16 = 10;
+/// Lines for the message of the row under the cursor.
+const MESSAGE: u16 = 2;
 /// Ages below this change every second.
 const FRESH: SignedDuration = SignedDuration::from_mins(10);
 
@@ -31,6 +38,7 @@ struct Place {
 }
 
 pub(super) fn draw(table: &Table, cx: &Cx<'_>, frame: &mut Frame<'_>, area: Rect) {
+    let area = draw_message(table, cx, frame, area);
     let height = usize::from(area.height.saturating_sub(1));
     table.height.set(height);
     table.width.set(usize::from(area.width));
@@ -64,6 +72,23 @@ pub(super) fn draw(table: &Table, cx: &Cx<'_>, frame: &mut Frame<'_>, area: Rect
     }
 }
 
+/// What an event says is longer than its row: below the rows it is told in full for the one under the cursor.
+/// Gives the room that is left.
+fn draw_message(table: &Table, cx: &Cx<'_>, frame: &mut Frame<'_>, area: Rect) -> Rect {
+    let message = table.headings.iter().position(|heading| heading.name == "Message");
+    let (Some(at), Some(row)) = (message, table.row_at(table.at)) else {
+        return area;
+    };
+    if area.width > ROOMY || area.height < LOW {
+        return area;
+    }
+    let [rows, below] = Layout::vertical([Constraint::Min(0), Constraint::Length(1 + MESSAGE)]).areas(area);
+    let rule = Block::new().borders(Borders::TOP).border_style(cx.theme.frame);
+    let text = Paragraph::new(table.cell_text(row, Some(at), cx.now)).style(cx.theme.text);
+    frame.render_widget(text.wrap(Wrap { trim: true }).block(rule), below);
+    rows
+}
+
 fn rows_on_screen(table: &Table) -> Vec<(RowId, &Row)> {
     let rows = table.on_screen().iter();
     rows.filter_map(|id| Some((*id, &**table.index.get(*id)?))).collect()
@@ -74,12 +99,31 @@ fn layout(table: &Table, cx: &Cx<'_>, rows: &[(RowId, &Row)], width: u16) -> (Ve
     let columns = table.columns();
     // The namespace, where there is one, and the name stay in place.
     let frozen = columns.iter().take_while(|c| c.is_none()).count() + 1;
-    let need = |column: Option<usize>| {
-        let cells = rows.iter().map(|(_, row)| table.cell_text(row, column, cx.now).width());
-        // With room for the arrow of the sort.
-        let heading = table.heading(column).width() + 1;
-        cells.max().unwrap_or(0).max(heading).min(WIDEST) as u16
+    // Room for the arrow of the sort beside every heading, where there is room: then columns stay in place
+    // whichever is sorted by.
+    let widths = |roomy: bool| -> Vec<u16> {
+        let need = |column: &Option<usize>| {
+            let cells = rows
+                .iter()
+                .map(|(_, row)| table.cell_text(row, *column, cx.now).width());
+            let heading = table.heading(*column);
+            let sorted = table.sort.as_ref();
+            let sorted = sorted.is_some_and(|sort| sort.column.eq_ignore_ascii_case(heading));
+            let heading = heading.width() + usize::from(roomy || sorted);
+            // Nothing comes after the last one.
+            let most = if Some(column) == columns.last() {
+                usize::from(width)
+            } else {
+                WIDEST
+            };
+            cells.max().unwrap_or(0).max(heading).min(most) as u16
+        };
+        columns.iter().map(need).collect()
     };
+    let mut wanted = widths(true);
+    if wanted.iter().map(|width| width + GAP).sum::<u16>() > width.saturating_sub(GUTTER) + GAP {
+        wanted = widths(false);
+    }
     let mut places = Vec::new();
     let mut x = GUTTER;
     let mut right = false;
@@ -92,7 +136,7 @@ fn layout(table: &Table, cx: &Cx<'_>, rows: &[(RowId, &Row)], width: u16) -> (Ve
             right = true;
             break;
         }
-        let wanted = need(*column);
+        let wanted = wanted[at];
         right |= x + wanted > width;
         let given = wanted.min(width - x);
         places.push(Place {
@@ -100,7 +144,7 @@ fn layout(table: &Table, cx: &Cx<'_>, rows: &[(RowId, &Row)], width: u16) -> (Ve
             x,
             width: given,
         });
-        x += wanted + 2;
+        x += wanted + GAP;
     }
     (places, (scrolled > 0, right))
 }
@@ -111,7 +155,7 @@ pub(super) fn column_at(table: &Table, x: u16, cx: &Cx<'_>) -> Option<Option<usi
     let (places, _) = layout(table, cx, &rows, table.width.get() as u16);
     places
         .iter()
-        .find(|p| x >= p.x && x < p.x + p.width + 2)
+        .find(|p| x >= p.x && x < p.x + p.width + GAP)
         .map(|p| p.column)
 }
 
