@@ -57,6 +57,12 @@ impl Strategy for Service {
             return;
         };
         let Some(spec) = existing(object, "spec") else { return };
+        // What only the type needed that the Service no longer has goes with it, unless it was changed too.
+        for (name, needed) in TYPE_FIELDS {
+            if needed(old_spec) && !needed(spec) && spec.get(name) == old_spec.get(name) {
+                spec.remove(name);
+            }
+        }
         if text(spec, "type") == "ExternalName" || text(old_spec, "type") == "ExternalName" {
             return;
         }
@@ -95,6 +101,24 @@ impl Strategy for Service {
         }
         check.finish()
     }
+}
+
+/// A field that some types have, and whether a Service of this spec does.
+type TypeField = (&'static str, fn(&Object) -> bool);
+
+const TYPE_FIELDS: [TypeField; 3] = [
+    ("externalTrafficPolicy", is_exposed),
+    ("allocateLoadBalancerNodePorts", is_balanced),
+    ("loadBalancerClass", is_balanced),
+];
+
+fn is_balanced(spec: &Object) -> bool {
+    text(spec, "type") == "LoadBalancer"
+}
+
+fn is_exposed(spec: &Object) -> bool {
+    let external = spec.get("externalIPs").and_then(Value::as_array);
+    matches!(text(spec, "type"), "LoadBalancer" | "NodePort") || external.is_some_and(|ips| !ips.is_empty())
 }
 
 fn check_spec(spec: &Check<'_>) {

@@ -263,6 +263,48 @@ fn services() {
 }
 
 #[test]
+fn services_change_their_type() {
+    let row = row("Service");
+    let context = Context {
+        resource: &row,
+        subresource: "",
+    };
+    let all = ["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"];
+    for (from, to) in all.iter().flat_map(|from| all.map(|to| (*from, to))) {
+        let mut old = defaulted(
+            "Service",
+            json!({"spec": {"type": from, "externalName": "a.b", "ports": [{"port": 80}]}}),
+        );
+        if from == "LoadBalancer" {
+            old["spec"]["loadBalancerClass"] = json!("mine/own");
+        }
+        let mut new = old.clone();
+        new["spec"]["type"] = json!(to);
+        let mut new = defaulted("Service", json!(new));
+        strategy(&row).prepare_update(&context, &mut new, &old);
+        let errors = strategy(&row).validate(&context, &new);
+        assert!(errors.is_empty(), "{from} to {to}: {errors:?}");
+        let has = |field: &str| new["spec"].get(field).is_some();
+        assert_eq!(has("externalTrafficPolicy"), matches!(to, "NodePort" | "LoadBalancer"));
+        assert_eq!(has("allocateLoadBalancerNodePorts"), to == "LoadBalancer");
+        assert_eq!(has("loadBalancerClass"), from == to && to == "LoadBalancer");
+    }
+    // What was changed besides is the user's mistake, and told.
+    let old = defaulted(
+        "Service",
+        json!({"spec": {"type": "NodePort", "ports": [{"port": 80}]}}),
+    );
+    let changed = json!({"spec": {"type": "ClusterIP", "externalTrafficPolicy": "Local", "ports": [{"port": 80}]}});
+    let mut new = defaulted("Service", changed);
+    strategy(&row).prepare_update(&context, &mut new, &old);
+    let errors = strategy(&row).validate(&context, &new);
+    assert_eq!(
+        errors.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [r#"spec.externalTrafficPolicy: Invalid value: "Local": may only be set for externally-accessible services"#]
+    );
+}
+
+#[test]
 fn secrets_never_show_their_data() {
     let done = defaulted("Secret", json!({"stringData": {"a": "b"}}));
     assert_eq!(json!(done), json!({"type": "Opaque", "data": {"a": "Yg=="}}));
