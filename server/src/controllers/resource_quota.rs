@@ -2,13 +2,14 @@
 //!
 //! Counting itself is the API server's: its admission plugin computes `used` when this controller writes
 //! the status (see `apiserver/admission/resource_quota.rs`). The keys are quotas; they are looked at when
-//! they change, when objects come and go in their namespace, and once more a little later, when charges
-//! for what was never stored have lapsed.
+//! they change, when objects come and go in their namespace, once more a little later, when charges
+//! for what was never stored have lapsed, and when Pods of a node that is not heard of should be gone.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
 use kube::core::params::ListParams;
 use mizzen_api::client::reflector::{Key, Projection, Reflector};
 use mizzen_api::client::rest::{List, Rest};
@@ -21,6 +22,8 @@ use crate::projection::{Meta, Watched, projection};
 
 /// How long after a change usage is counted once more (charges lapse before).
 const AGAIN: Duration = Duration::from_secs(12);
+/// How long after its time a Pod of the usual grace counts although its node does not say that it is gone.
+const GRACE: SignedDuration = SignedDuration::from_secs(31);
 
 /// A quota.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -42,6 +45,20 @@ struct Hard {
 struct Quotas {
     rest: Rest,
     quotas: Arc<Reflector<Quota>>,
+    pods: Arc<Reflector<Pod>>,
+}
+
+impl Quotas {
+    /// When the next Pod of a namespace should be gone for as long as Pods are waited for.
+    fn next_overdue(&self, namespace: &str) -> Option<Duration> {
+        let leaving = self.pods.select(namespace, Pod::is_terminating);
+        let now = Timestamp::now();
+        let times = leaving
+            .iter()
+            .filter_map(|pod| Some(pod.metadata.deletion_timestamp? + GRACE));
+        let next = times.filter(|at| *at > now).min()?;
+        next.duration_since(now).try_into().ok()
+    }
 }
 
 /// Builds the controller.
@@ -49,6 +66,7 @@ pub(super) fn build(context: &Context<'_>) -> Arc<dyn Controller> {
     let controller = Quotas {
         rest: context.rest.clone(),
         quotas: context.caches.of(),
+        pods: context.caches.of(),
     };
     let queue = context.queue.clone();
     controller
@@ -60,11 +78,11 @@ pub(super) fn build(context: &Context<'_>) -> Arc<dyn Controller> {
             queue.add(quota.key());
         }
     });
-    // A Pod that ended uses nothing, though it is still there.
+    // A Pod that ended uses nothing, though it is still there; nor does one that should be gone.
     let ended = recount.clone();
-    context.caches.of::<Pod>().subscribe(move |change| {
+    controller.pods.subscribe(move |change| {
         if let (Some(old), Some(new)) = (change.old, change.new)
-            && old.is_finished() != new.is_finished()
+            && old.is_active() != new.is_active()
         {
             ended(&new.metadata.namespace);
         }
@@ -94,7 +112,7 @@ impl Controller for Quotas {
         let written: Value = self.rest.replace(&Quota::AT, target, "status", &live).await?;
         // What a recount takes back may be the echo of a write under way: it is looked at once more.
         Ok(match written["status"]["used"] == before {
-            true => Next::Change,
+            true => self.next_overdue(&key.namespace).map_or(Next::Change, Next::After),
             false => Next::After(AGAIN),
         })
     }

@@ -46,10 +46,14 @@ impl LimitRanger {
 
 /// Whether the plugin has something to say of a write.
 fn concerns(request: &AdmissionRequest<'_>) -> bool {
-    let creates = request.operation == Operation::Create;
-    let updates = request.operation == Operation::Update && request.is("", "persistentvolumeclaims");
-    let kind = request.is("", "pods") || request.is("", "persistentvolumeclaims");
-    kind && (creates || updates) && request.subresource.is_empty()
+    let (pods, claims) = (request.is("", "pods"), request.is("", "persistentvolumeclaims"));
+    match (request.operation, request.subresource) {
+        (Operation::Create, "") => pods || claims,
+        (Operation::Update, "") => claims,
+        // What a Pod left open when it began stays open.
+        (Operation::Update, "resize") => pods,
+        _ => false,
+    }
 }
 
 #[async_trait]
@@ -59,7 +63,7 @@ impl Admission for LimitRanger {
     }
 
     async fn admit(&self, request: &mut AdmissionRequest<'_>) -> ApiResult<()> {
-        if !concerns(request) || !request.is("", "pods") {
+        if request.operation != Operation::Create || !concerns(request) || !request.is("", "pods") {
             return Ok(());
         }
         let limits = self.limits(request.namespace, "Container")?;
@@ -268,12 +272,19 @@ mod tests {
     use serde_json::json;
 
     async fn check(limit: Value, resources: Value) -> String {
+        write(limit, resources, false).await
+    }
+
+    async fn write(limit: Value, resources: Value, resizes: bool) -> String {
         let range = json!({"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "l", "namespace": "n"}, "spec": {"limits": [limit]}});
         let plugin = LimitRanger::new(Fake::new([range]));
-        let pod = Case::create("pods")
+        let mut pod = Case::create("pods")
             .in_namespace("n")
             .named("p")
             .with(json!({"spec": {"containers": [{"name": "c", "resources": resources}]}}));
+        if resizes {
+            pod = pod.operation(Operation::Update).subresource("resize");
+        }
         match admit(&plugin, pod).await {
             Ok(pod) => format!(
                 "{} {}",
@@ -281,6 +292,14 @@ mod tests {
             ),
             Err(error) => format!("{} {}", error.code, error.message),
         }
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_grows_keeps_to_bounds_and_gets_nothing() {
+        let limit = json!({"type": "Container", "default": {"memory": "1Gi"}, "max": {"cpu": "1"}});
+        let resources = |cpu: &str| json!({"requests": {"cpu": cpu}, "limits": {"cpu": cpu}});
+        insta::assert_snapshot!(write(limit.clone(), resources("1"), true).await, @r#"{"limits":{"cpu":"1"},"requests":{"cpu":"1"}} null"#);
+        insta::assert_snapshot!(write(limit, resources("2"), true).await, @r#"403 pods "p" is forbidden: maximum cpu usage per Container is 1, but limit is 2"#);
     }
 
     #[tokio::test]

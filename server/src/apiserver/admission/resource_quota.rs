@@ -282,12 +282,14 @@ impl Admission for ResourceQuota {
     }
 
     async fn validate(&self, request: &AdmissionRequest<'_>) -> ApiResult<()> {
-        if request.namespace.is_empty() || !request.subresource.is_empty() || request.resource.storage.is_none() {
+        let resizes = request.is("", "pods") && request.subresource == "resize";
+        let whole = request.subresource.is_empty() || resizes;
+        if request.namespace.is_empty() || !whole || request.resource.storage.is_none() {
             return Ok(());
         }
         let writes = match request.operation {
             Operation::Create => true,
-            Operation::Update => usage::follows_updates(request.resource),
+            Operation::Update => resizes || usage::follows_updates(request.resource),
             Operation::Delete => {
                 // It is stored, whatever its charge was.
                 let namespace = self.namespaces.lock().get(request.namespace).cloned();

@@ -57,6 +57,12 @@ impl Case {
         self
     }
 
+    /// A subresource of it.
+    pub(crate) fn subresource(mut self, name: &str) -> Self {
+        self.subresource = name.into();
+        self
+    }
+
     /// The user.
     pub(crate) fn by(mut self, user: User) -> Self {
         self.user = user;

@@ -89,6 +89,14 @@ async fn what_is_too_much_is_refused_in_upstreams_words() {
     insta::assert_snapshot!(world.say(Case::create("configmaps").in_namespace("n").named("m")).await, @"ok");
     insta::assert_snapshot!(world.say(Case::create("configmaps").in_namespace("n").named("m")).await, @r#"403 configmaps "m" is forbidden: exceeded quota: q, requested: count/configmaps=1, used: count/configmaps=1, limited: count/configmaps=1"#);
     insta::assert_snapshot!(usage::show(&world.used().await), @"count/configmaps=1,pods=2,requests.cpu=1");
+    // A Pod that grows in place is charged for what it grows by.
+    let grows = |from: &str, to: &str| {
+        let old = json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": from}}}]}});
+        let case = pod("a", to).operation(Operation::Update).old(old);
+        case.subresource("resize")
+    };
+    insta::assert_snapshot!(world.say(grows("600m", "700m")).await, @r#"403 pods "a" is forbidden: exceeded quota: q, requested: requests.cpu=100m, used: requests.cpu=1, limited: requests.cpu=1"#);
+    insta::assert_snapshot!(world.say(grows("600m", "500m")).await, @"ok");
     // Another namespace is another matter.
     insta::assert_snapshot!(world.say(Case::create("configmaps").in_namespace("other").named("m")).await, @"ok");
 }
@@ -117,6 +125,9 @@ fn usage_is_counted_as_upstream() {
         "count/pods=1,cpu=3,limits.cpu=2,limits.memory=1Gi,pods=1,requests.cpu=3,requests.example.com/gpu=2",
     );
     check("pods", json!({"status": {"phase": "Succeeded"}}), "count/pods=1");
+    let leaving = |due: &str| json!({"metadata": {"deletionTimestamp": due, "deletionGracePeriodSeconds": 30}});
+    check("pods", leaving("2020-01-01T00:00:00Z"), "count/pods=1");
+    check("pods", leaving("2999-01-01T00:00:00Z"), "count/pods=1,pods=1");
 }
 
 #[test]
@@ -143,8 +154,21 @@ fn scopes_pick_pods() {
     }
     let classes = |operator: &str, values: Value| json!({"scopeSelector": {"matchExpressions": [{"scopeName": "PriorityClass", "operator": operator, "values": values}]}});
     check(classes("In", json!(["high"])), bounded.clone(), true);
-    check(classes("In", json!(["low"])), bounded, false);
-    check(classes("Exists", json!(null)), plain, false);
+    check(classes("In", json!(["low"])), bounded.clone(), false);
+    check(classes("NotIn", json!(["low"])), bounded.clone(), true);
+    check(classes("DoesNotExist", json!(null)), bounded, false);
+    check(classes("DoesNotExist", json!(null)), plain.clone(), true);
+    check(classes("Exists", json!(null)), plain.clone(), false);
+    let abroad = |more: Value| {
+        let mut term = json!({"topologyKey": "zone"});
+        json_patch::merge(&mut term, &more);
+        json!({"spec": {"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}}})
+    };
+    let crossing = json!({"scopes": ["CrossNamespacePodAffinity"]});
+    check(crossing.clone(), abroad(json!({"namespaces": ["other"]})), true);
+    check(crossing.clone(), abroad(json!({"namespaceSelector": {}})), true);
+    check(crossing.clone(), abroad(json!({})), false);
+    check(crossing, plain, false);
 }
 
 proptest! {

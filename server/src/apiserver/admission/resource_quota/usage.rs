@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::{SignedDuration, Timestamp};
 use mizzen_api::object::{Object, ObjectExt};
 use mizzen_api::quantity::{Format, Quantity};
 use mizzen_api::resource::Resource;
@@ -91,7 +92,15 @@ fn quantity(value: &Value) -> Option<Quantity> {
 
 /// Whether a Pod uses anything still.
 fn is_running(pod: &Object) -> bool {
-    !matches!(at(pod, "/status/phase").as_str(), Some("Succeeded" | "Failed"))
+    !matches!(at(pod, "/status/phase").as_str(), Some("Succeeded" | "Failed")) && !is_overdue(pod)
+}
+
+/// Whether a Pod should be gone, and its node does not say so: what replaces it is not kept out (upstream's rule).
+fn is_overdue(pod: &Object) -> bool {
+    let due = at(pod, "/metadata/deletionTimestamp").as_str();
+    let due: Option<Timestamp> = due.and_then(|due| due.parse().ok());
+    let grace = at(pod, "/metadata/deletionGracePeriodSeconds").as_i64().unwrap_or(0);
+    due.is_some_and(|due| due + SignedDuration::from_secs(grace) < Timestamp::now())
 }
 
 fn add_pod(pod: &Object, amounts: &mut Amounts) {
