@@ -194,7 +194,7 @@ impl Election {
             return self.rest.create::<Value>(&LEASES, NAMESPACE, &lease).await.map(drop);
         };
         let Some(mut lease) = self.read().await? else {
-            return Ok(());
+            return Err(stale());
         };
         if lease["metadata"]["resourceVersion"] != *seen.metadata.resource_version {
             return Err(stale());

@@ -175,8 +175,8 @@ impl Call {
             StoreError::Conflict { .. } => ApiError::stale(&self.resource, self.name()),
             StoreError::Future { current } => ApiError::version_too_large(0, current),
             StoreError::Lagged | StoreError::Closed => ApiError::unavailable(error.to_string()),
-            // Upstream passes on what etcd's client says.
-            StoreError::Unavailable(why) => ApiError::new(500, "", why),
+            // Upstream passes on what etcd's client says, which alone tells users little.
+            StoreError::Unavailable(why) => ApiError::new(500, "", format!("the datastore does not answer: {why}")),
             StoreError::Engine(_) => ApiError::internal(error),
         }
     }

@@ -31,7 +31,7 @@ use futures::FutureExt;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use self::connection::EtcdOptions;
-use self::connection::{Connection, Effect, is, store_error};
+use self::connection::{Connection, Effect, is, may_be_done, store_error};
 use self::leases::Leases;
 use super::{Expect, Put, Range, RangeResult, Record, Revision, Store, StoreError, Watch};
 
@@ -142,10 +142,10 @@ impl Store for EtcdStore {
             self.leases.forget().await;
             answer = self.write(&put).await;
         }
-        let answer = match answer.map_err(store_error) {
+        let answer = match answer {
             Ok(answer) => answer,
-            Err(error @ StoreError::Unavailable(_)) => return self.find_out(&put, error).await,
-            Err(error) => return Err(error),
+            Err(error) if may_be_done(&error) => return self.find_out(&put, store_error(error)).await,
+            Err(error) => return Err(store_error(error)),
         };
         let found = first_kv(&answer);
         if !answer.succeeded() {

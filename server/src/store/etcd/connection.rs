@@ -175,6 +175,11 @@ pub(super) fn store_error(error: Error) -> StoreError {
     }
 }
 
+/// Whether nobody knows what became of the request.
+pub(super) fn may_be_done(error: &Error) -> bool {
+    judge(error) == Failure::Unknown
+}
+
 /// Whether the error is the answer of that name.
 pub(super) fn is(error: &Error, answer: &str) -> bool {
     matches!(error, Error::GRpcStatus(status) if status.message().contains(answer))
