@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use jiff::Timestamp;
 use mizzen_api::client::events::{Recorder, Severity};
-use mizzen_api::client::reflector::{Change, Key, Projection, Reflector};
+use mizzen_api::client::reflector::{Key, Projection, Reflector};
 use mizzen_api::client::rest::{self, Rest};
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -26,9 +26,8 @@ use self::plan::{Place, Places, Plan, Seen, Update};
 use super::expectations::Expectations;
 use super::kinds::sets::{ControllerRevision, DaemonSet, DaemonSetStatus};
 use super::kinds::{Node, Pod};
-use super::ownership::{Parent, concerned};
+use super::ownership::{Parent, concerned, pod_changed};
 use super::pod_control::{PodControl, in_batches};
-use super::queue::Queue;
 use super::revisions::{History, Present};
 use super::{Context, Controller, Next, template};
 use crate::projection::{Labels, Watched, write_status};
@@ -78,9 +77,10 @@ pub(super) fn build(context: &Context<'_>) -> Arc<dyn Controller> {
         .subscribe(move |change| queue.add(change.latest().key()));
     let (sets, queue) = (controller.sets.clone(), context.queue.clone());
     let expectations = controller.expectations.clone();
-    controller
-        .pods
-        .subscribe(move |change| pod_changed(change, &sets, &expectations, &queue));
+    controller.pods.subscribe(move |change| {
+        let adopters = |labels: &_| selecting(&sets, change.latest().namespace(), labels);
+        pod_changed(change, KIND, &expectations, &queue, adopters);
+    });
     let (sets, queue) = (controller.sets.clone(), context.queue.clone());
     controller.revisions.subscribe(move |change| {
         let metas = (change.old.map(|one| &one.metadata), change.new.map(|one| &one.metadata));
@@ -101,19 +101,6 @@ pub(super) fn build(context: &Context<'_>) -> Arc<dyn Controller> {
 fn selecting(sets: &Reflector<DaemonSet>, namespace: &str, labels: &Labels) -> Vec<Key> {
     let found = sets.select(namespace, |set| set.spec.selector.matches(labels));
     found.iter().map(|set| set.key()).collect()
-}
-
-fn pod_changed(change: &Change<'_, Pod>, sets: &Reflector<DaemonSet>, expectations: &Expectations, queue: &Queue) {
-    let pod = change.latest();
-    let metas = (change.old.map(|pod| &pod.metadata), change.new.map(|pod| &pod.metadata));
-    for key in concerned(metas, KIND, |labels| selecting(sets, pod.namespace(), labels)) {
-        if change.new.is_none() || pod.metadata.is_deleting() {
-            expectations.deleted(&key, &pod.metadata.uid);
-        } else if change.old.is_none() {
-            expectations.created(&key, 1);
-        }
-        queue.add(key);
-    }
 }
 
 #[async_trait]

@@ -24,7 +24,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::core::params::{Patch, PatchParams};
 use mizzen_api::client::events::{Recorder, Severity};
-use mizzen_api::client::reflector::{Change, Key, Projection, Reflector};
+use mizzen_api::client::reflector::{Key, Projection, Reflector};
 use mizzen_api::client::rest::{self, Rest};
 use parking_lot::Mutex;
 use serde::de::IgnoredAny;
@@ -38,11 +38,10 @@ use self::plan::{Finish, Plan, condition};
 use super::expectations::Expectations;
 use super::kinds::batch::{Job, JobStatus};
 use super::kinds::{JobMarks, Pod};
-use super::ownership::Parent;
+use super::ownership::{Parent, owner_key, pod_changed};
 use super::pod_control::{PodControl, in_batches};
-use super::queue::Queue;
 use super::{Context, Controller, Next};
-use crate::projection::{Meta, Watched};
+use crate::projection::{Labels, Meta, Watched};
 
 const KIND: (&str, &str) = ("batch/v1", "Job");
 /// The name under which Jobs may be given to us explicitly.
@@ -99,53 +98,25 @@ pub(super) fn build(context: &Context<'_>) -> Arc<dyn Controller> {
         .subscribe(move |change| queue.add(change.latest().key()));
     let (jobs, expectations) = (controller.jobs.clone(), controller.expectations.clone());
     let (memory, queue) = (controller.memory.clone(), context.queue.clone());
-    controller
-        .pods
-        .subscribe(move |change| pod_changed(change, &jobs, &expectations, &memory, &queue));
+    controller.pods.subscribe(move |change| {
+        let pod = change.latest();
+        if let Some(key) = job_key(pod).filter(|_| change.new.is_none_or(|pod| !has_finalizer(pod))) {
+            memory.with(&key, |known| known.stripped.remove(&pod.metadata.uid));
+        }
+        let adopters = |labels: &_| selecting(&jobs, &pod.metadata.namespace, labels);
+        pod_changed(change, KIND, &expectations, &queue, adopters);
+    });
     Arc::new(controller)
 }
 
 /// The key of the Job that a Pod belongs to.
 fn job_key(pod: &Pod) -> Option<Key> {
-    let owner = pod.metadata.controller()?;
-    let ours = *owner.kind == *KIND.1 && owner.api_version.starts_with("batch/");
-    ours.then(|| Key::new(&pod.metadata.namespace, &owner.name))
+    owner_key(&pod.metadata, KIND)
 }
 
-fn pod_changed(
-    change: &Change<'_, Pod>,
-    jobs: &Reflector<Job>,
-    expectations: &Expectations,
-    memory: &Memory,
-    queue: &Queue,
-) {
-    let pod = change.latest();
-    let key = job_key(pod);
-    if let Some(key) = &key {
-        let gone = change.new.is_none();
-        if gone || pod.metadata.is_deleting() {
-            expectations.deleted(key, &pod.metadata.uid);
-        } else if change.old.is_none() {
-            expectations.created(key, 1);
-        }
-        if gone || !has_finalizer(pod) {
-            memory.with(key, |known| known.stripped.remove(&pod.metadata.uid));
-        }
-        queue.add(key.clone());
-    }
-    let before = change.old.and_then(|old| job_key(old));
-    if before != key {
-        before.into_iter().for_each(|key| queue.add(key));
-    }
-    // An orphan concerns whoever might adopt it.
-    let relabelled = change.old.is_none_or(|old| old.metadata.labels != pod.metadata.labels);
-    let released = change.old.is_some_and(|old| old.metadata.controller().is_some());
-    if change.new.is_some() && pod.metadata.controller().is_none() && (relabelled || released) {
-        let namespace = &pod.metadata.namespace;
-        for job in jobs.select(namespace, |job| job.spec.selector.matches(&pod.metadata.labels)) {
-            queue.add(job.key());
-        }
-    }
+fn selecting(jobs: &Reflector<Job>, namespace: &str, labels: &Labels) -> Vec<Key> {
+    let found = jobs.select(namespace, |job| job.spec.selector.matches(labels));
+    found.iter().map(|job| job.key()).collect()
 }
 
 /// What became of the Pods to create and delete.

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use mizzen_api::client::reflector::{Key, Reflector};
+use mizzen_api::client::reflector::{Change, Key, Reflector};
 use mizzen_api::client::rest::{self, Gvr, Rest};
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
+use super::expectations::Expectations;
+use super::kinds::Pod;
+use super::queue::Queue;
 use crate::projection::{LabelSelector, Labels, Meta, Watched};
 
 /// What becomes of one child.
@@ -131,14 +134,10 @@ impl<P> Parent<'_, P> {
 /// child that nobody has, those that `adopters` finds for its labels.
 pub(super) fn concerned<C>(
     (old, new): (Option<&Meta<C>>, Option<&Meta<C>>),
-    (api_version, kind): (&str, &str),
+    kind: (&str, &str),
     adopters: impl FnOnce(&Labels) -> Vec<Key>,
 ) -> Vec<Key> {
-    let key = |meta: &Meta<C>| {
-        let owner = meta.controller()?;
-        let ours = *owner.kind == *kind && group(&owner.api_version) == group(api_version);
-        ours.then(|| Key::new(&meta.namespace, &owner.name))
-    };
+    let key = |meta| owner_key(meta, kind);
     let mut keys: Vec<Key> = [old, new].into_iter().flatten().filter_map(key).collect();
     keys.dedup();
     if let Some(orphan) = new.filter(|meta| meta.controller().is_none()) {
@@ -150,8 +149,37 @@ pub(super) fn concerned<C>(
     keys
 }
 
+/// The key of the parent of this `apiVersion` and `kind` that a child has.
+pub(super) fn owner_key<C>(child: &Meta<C>, (api_version, kind): (&str, &str)) -> Option<Key> {
+    let owner = child.controller()?;
+    let ours = *owner.kind == *kind && group(&owner.api_version) == group(api_version);
+    ours.then(|| Key::new(&child.namespace, &owner.name))
+}
+
 fn group(api_version: &str) -> &str {
     api_version.split_once('/').map_or("", |(group, _)| group)
+}
+
+/// Queues the parents of one kind that a changed Pod concerns, after settling what each expected of it: whoever has
+/// it was waiting for it to come or to go, and whoever no longer has it does not wait for it any more.
+pub(super) fn pod_changed(
+    change: &Change<'_, Pod>,
+    kind: (&str, &str),
+    expectations: &Expectations,
+    queue: &Queue,
+    adopters: impl FnOnce(&Labels) -> Vec<Key>,
+) {
+    let pod = &change.latest().metadata;
+    let owner = change.new.and_then(|new| owner_key(&new.metadata, kind));
+    let metas = (change.old.map(|old| &old.metadata), change.new.map(|new| &new.metadata));
+    for key in concerned(metas, kind, adopters) {
+        if pod.is_deleting() || owner.as_ref() != Some(&key) {
+            expectations.deleted(&key, &pod.uid);
+        } else if change.old.is_none() {
+            expectations.created(&key, 1);
+        }
+        queue.add(key);
+    }
 }
 
 #[cfg(test)]
@@ -185,5 +213,58 @@ mod tests {
         check(dying.clone(), json!({"labels": {"app": "web"}}), Claim::Ignore);
         check(dying.clone(), owned("p", "db"), Claim::Ignore);
         check(dying, owned("p", "web"), Claim::Keep);
+    }
+
+    #[test]
+    fn what_was_expected_is_settled_before_parents_look() {
+        let pod = |uid: &str, owner: Option<&str>, dying: bool| {
+            let owners: Vec<_> = owner
+                .map(|name| json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": name, "uid": name, "controller": true}))
+                .into_iter()
+                .collect();
+            let at = dying.then_some("2026-01-01T00:00:00Z");
+            let meta =
+                json!({"namespace": "n", "name": uid, "uid": uid, "ownerReferences": owners, "deletionTimestamp": at});
+            Arc::new(serde_json::from_value::<Pod>(json!({"metadata": meta})).expect("a Pod"))
+        };
+        let (a, b) = (Key::new("n", "a"), Key::new("n", "b"));
+        // After `a` began to wait, and one change: whether it still waits, and who is queued.
+        let check = |creations,
+                     deletions: &[&str],
+                     old: Option<Arc<Pod>>,
+                     new: Option<Arc<Pod>>,
+                     waits: bool,
+                     expect: &[&Key]| {
+            let (expectations, queue) = (Expectations::default(), Queue::default());
+            expectations.expect(&a, creations, deletions.iter().copied());
+            let change = Change {
+                old: old.as_ref(),
+                new: new.as_ref(),
+                initial: false,
+            };
+            pod_changed(&change, ("apps/v1", "ReplicaSet"), &expectations, &queue, |_| {
+                vec![b.clone()]
+            });
+            assert_eq!(expectations.satisfied(&a), !waits, "{old:?} {new:?}");
+            for key in expect {
+                let work = futures::FutureExt::now_or_never(queue.next()).expect("a key");
+                assert_eq!(work.key, **key);
+            }
+            assert_eq!(queue.depth().0, 0);
+        };
+        let (ours, dying, free) = (
+            pod("p", Some("a"), false),
+            pod("p", Some("a"), true),
+            pod("p", None, false),
+        );
+        check(1, &[], None, Some(ours.clone()), false, &[&a]);
+        check(2, &[], None, Some(ours.clone()), true, &[&a]);
+        // Somebody else's orphan is not what was waited for.
+        check(1, &[], None, Some(free.clone()), true, &[&b]);
+        check(0, &["p"], Some(ours.clone()), Some(ours.clone()), true, &[&a]);
+        check(0, &["p"], Some(ours.clone()), Some(dying.clone()), false, &[&a]);
+        check(0, &["p"], Some(dying), None, false, &[&a]);
+        check(0, &["p"], Some(ours.clone()), Some(free), false, &[&a, &b]);
+        check(0, &["q"], Some(ours), None, true, &[&a]);
     }
 }

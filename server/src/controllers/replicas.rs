@@ -21,11 +21,10 @@ use serde_json::Value;
 use self::ranking::Ranked;
 use super::expectations::Expectations;
 use super::kinds::{Pod, ReplicaSet};
-use super::ownership::Parent;
+use super::ownership::{Parent, pod_changed};
 use super::pod_control::{AT_ONCE, PodControl, in_batches};
-use super::queue::Queue;
 use super::{Context, Controller, Next, template};
-use crate::projection::{Owner, Watched, update};
+use crate::projection::{Labels, Watched, update};
 
 /// How many Pods are created or deleted in one go (upstream's burst).
 const BURST: usize = 500;
@@ -66,9 +65,10 @@ impl<F: Family> Replicas<F> {
             .subscribe(move |change| queue.add(parent_key(change)));
         let (parents, expectations) = (controller.parents.clone(), controller.expectations.clone());
         let queue = context.queue.clone();
-        controller
-            .pods
-            .subscribe(move |change| pod_changed(change, &parents, &expectations, &queue));
+        controller.pods.subscribe(move |change| {
+            let adopters = |labels: &_| selecting(&parents, &change.latest().metadata.namespace, labels);
+            pod_changed(change, F::KIND, &expectations, &queue, adopters);
+        });
         Arc::new(controller)
     }
 
@@ -212,53 +212,13 @@ fn pod_from_template(parent: &ReplicaSet, (api_version, kind): (&str, &str)) -> 
     pod
 }
 
+fn selecting<F: Family>(parents: &Reflector<F>, namespace: &str, labels: &Labels) -> Vec<Key> {
+    let found = parents.select(namespace, |parent| parent.form().spec.selector.matches(labels));
+    found.iter().map(|parent| parent.key()).collect()
+}
+
 fn parent_key<F: Family>(change: &Change<'_, F>) -> Key {
     change.latest().key()
-}
-
-/// The key of the parent that an owner reference names, if it is of this family.
-fn owner_key<F: Family>(namespace: &str, owner: &Owner) -> Option<Key> {
-    let group = |api_version: &str| api_version.split_once('/').map_or("", |(group, _)| group).to_owned();
-    let ours = *owner.kind == *F::KIND.1 && group(&owner.api_version) == group(F::KIND.0);
-    ours.then(|| Key::new(namespace, &owner.name))
-}
-
-/// Settles expectations and queues the parents that a changed Pod concerns.
-fn pod_changed<F: Family>(
-    change: &Change<'_, Pod>,
-    parents: &Reflector<F>,
-    expectations: &Expectations,
-    queue: &Queue,
-) {
-    let pod = change.latest();
-    let namespace = &*pod.metadata.namespace;
-    let key_of = |pod: &Pod| {
-        pod.metadata
-            .controller()
-            .and_then(|owner| owner_key::<F>(namespace, owner))
-    };
-    let key = key_of(pod);
-    if let Some(key) = &key {
-        let gone = change.new.is_none() || pod.metadata.is_deleting();
-        if gone {
-            expectations.deleted(key, &pod.metadata.uid);
-        } else if change.old.is_none() {
-            expectations.created(key, 1);
-        }
-        queue.add(key.clone());
-    }
-    let before = change.old.and_then(|old| key_of(old));
-    if before != key {
-        before.into_iter().for_each(|key| queue.add(key));
-    }
-    // An orphan concerns whoever might adopt it.
-    let relabelled = change.old.is_none_or(|old| old.metadata.labels != pod.metadata.labels);
-    let released = change.old.is_some_and(|old| old.metadata.controller().is_some());
-    if change.new.is_some() && pod.metadata.controller().is_none() && (relabelled || released) {
-        for parent in parents.select(namespace, |p| p.form().spec.selector.matches(&pod.metadata.labels)) {
-            queue.add(parent.key());
-        }
-    }
 }
 
 #[cfg(test)]

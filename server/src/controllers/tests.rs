@@ -3,6 +3,7 @@
 //! Pods ready and lets deleted ones go.
 
 mod batch;
+mod conformance;
 mod nodes;
 
 use std::sync::Arc;
