@@ -174,3 +174,28 @@ fn check(budget: &Object) -> ApiResult<()> {
     error.details = Some(Box::new(json!({"causes": [cause], "retryAfterSeconds": RETRY_SECONDS})));
     Err(error)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_ready_may_go_when_the_budget_says_so() {
+        let check = |ready: &str, policy: Value, (healthy, desired): (i64, i64), expect: bool| {
+            let pod = json!({"status": {"conditions": [{"type": "Ready", "status": ready}]}});
+            let budget = json!({"spec": {"unhealthyPodEvictionPolicy": policy},
+                "status": {"currentHealthy": healthy, "desiredHealthy": desired}});
+            let (pod, budget) = (pod.as_object().expect("a Pod"), budget.as_object().expect("a budget"));
+            assert_eq!(tolerated(pod, budget), expect, "{ready} {budget:?}");
+        };
+        let always = || json!("AlwaysAllow");
+        check("True", always(), (3, 2), false);
+        check("False", always(), (0, 2), true);
+        for policy in [Value::Null, json!("IfHealthyBudget")] {
+            check("False", policy.clone(), (2, 2), true);
+            check("False", policy.clone(), (1, 2), false);
+            check("False", policy.clone(), (0, 0), false);
+            check("True", policy, (3, 2), false);
+        }
+    }
+}

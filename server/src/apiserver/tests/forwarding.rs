@@ -1,6 +1,7 @@
 //! What is passed on: to kubelets over TLS, to Pods and Services over plain HTTP, and upgrades.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -15,6 +16,7 @@ use rustls_pki_types::ServerName;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 
 use super::{World, open};
 use crate::apiserver::listener::Listener;
@@ -55,6 +57,33 @@ fn router() -> axum::Router {
         .fallback(any(answer))
 }
 
+/// An authority of its own.
+fn authority(directory: &Path) -> anyhow::Result<Arc<Pki>> {
+    let pki = Pki::open(&pki::Options {
+        data_dir: directory.into(),
+        names: Vec::new(),
+        addresses: vec!["127.0.0.1".parse()?],
+        service_address: "10.43.0.1".parse()?,
+        cluster_domain: "cluster.local".into(),
+        server_url: "https://127.0.0.1".into(),
+    });
+    Ok(Arc::new(pki?))
+}
+
+/// Serves in the name of an authority, and asks its clients to be known to it.
+async fn listen(
+    pki: &Pki,
+    tls: Arc<rustls::ServerConfig>,
+    service: axum::Router,
+    stop: CancellationToken,
+) -> anyhow::Result<SocketAddr> {
+    let socket = TcpListener::bind("127.0.0.1:0").await?;
+    let address = socket.local_addr()?;
+    let trust = pki.client_trust()?;
+    tokio::spawn(Listener { socket, tls, trust }.serve(service, stop));
+    Ok(address)
+}
+
 struct Cluster {
     world: World,
     pki: Arc<Pki>,
@@ -65,47 +94,35 @@ struct Cluster {
 impl Cluster {
     async fn new() -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
-        let pki = Arc::new(Pki::open(&pki::Options {
-            data_dir: directory.path().into(),
-            names: Vec::new(),
-            addresses: vec!["127.0.0.1".parse()?],
-            service_address: "10.43.0.1".parse()?,
-            cluster_domain: "cluster.local".into(),
-            server_url: "https://127.0.0.1".into(),
-        })?);
+        let pki = authority(directory.path())?;
         let world = World::build(directory, open, Some(pki.kubelet_client_config()?)).await;
-        let listen = |tls, service| {
-            let (pki, stop) = (pki.clone(), world.stop.clone());
-            async move {
-                let socket = TcpListener::bind("127.0.0.1:0").await?;
-                let address = socket.local_addr()?;
-                let trust = pki.client_trust()?;
-                tokio::spawn(Listener { socket, tls, trust }.serve(service, stop));
-                anyhow::Ok(address)
-            }
-        };
         let node = pki.node("n1", &["127.0.0.1".parse()?])?;
-        let kubelet = listen(pki.kubelet_server_config(&node)?, router()).await?;
-        let api = listen(pki.server_config()?, world.plane.router()).await?;
+        let kubelet = listen(&pki, pki.kubelet_server_config(&node)?, router(), world.stop.clone()).await?;
+        let api = listen(&pki, pki.server_config()?, world.plane.router(), world.stop.clone()).await?;
         let socket = TcpListener::bind("127.0.0.1:0").await?;
         let application = socket.local_addr()?;
         tokio::spawn(async move { axum::serve(socket, router()).await });
 
-        let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}});
-        world.send("POST", "/api/v1/nodes", node).await;
-        let status = json!({"status": {"addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
-            "daemonEndpoints": {"kubeletEndpoint": {"Port": kubelet.port()}}}});
-        assert_eq!(world.send("PATCH", "/api/v1/nodes/n1/status", status).await.0, 200);
         let cluster = Self {
             world,
             pki,
             api,
             application,
         };
+        cluster.add_node("n1", kubelet).await;
         cluster.add_pod("p", &["c"]).await;
         cluster.add_pod("waits", &["c"]).await;
         cluster.add_pod("two", &["a", "b"]).await;
         Ok(cluster)
+    }
+
+    async fn add_node(&self, name: &str, kubelet: SocketAddr) {
+        let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}});
+        self.world.send("POST", "/api/v1/nodes", node).await;
+        let status = json!({"status": {"addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": kubelet.port()}}}});
+        let path = format!("/api/v1/nodes/{name}/status");
+        assert_eq!(self.world.send("PATCH", &path, status).await.0, 200);
     }
 
     async fn add_pod(&self, name: &str, containers: &[&str]) {
@@ -197,6 +214,21 @@ async fn requests_reach_kubelets_pods_and_services() {
         (code, headers["location"].to_str().ok()),
         (307, Some(&*format!("{PODS}/p/proxy/there")))
     );
+}
+
+#[tokio::test]
+async fn a_kubelet_of_another_authority_is_told_nothing() {
+    let cluster = Cluster::new().await.expect("a cluster");
+    let directory = tempfile::tempdir().expect("a directory");
+    let other = authority(directory.path()).expect("an authority");
+    let address = "127.0.0.1".parse().expect("an address");
+    let node = other.node("n2", &[address]).expect("a certificate");
+    let tls = other.kubelet_server_config(&node).expect("TLS");
+    let stop = cluster.world.stop.clone();
+    let kubelet = listen(&other, tls, router(), stop).await.expect("a kubelet");
+    cluster.add_node("n2", kubelet).await;
+    let told = cluster.get("/api/v1/nodes/n2/proxy/healthz").await;
+    assert!(told.starts_with("50") && told.contains("certificate"), "{told}");
 }
 
 #[tokio::test]
