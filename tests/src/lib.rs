@@ -20,6 +20,7 @@ use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -98,7 +99,8 @@ fn port(number: u16) -> u16 {
 
 /// A running cluster of one node.
 pub struct Cluster {
-    slot: Slot,
+    /// Shared by servers of one cluster, which are in different namespaces.
+    slot: Arc<Slot>,
     dir: tempfile::TempDir,
     flags: Vec<String>,
     /// The network namespace that the server and its clients are in, if not the machine's own.
@@ -142,16 +144,20 @@ impl Cluster {
 
     /// A cluster that was not launched yet.
     pub fn prepare(flags: &[&str]) -> Self {
+        let flags = flags.iter().map(ToString::to_string).collect();
+        Self::of(Arc::new(Slot::take()), flags, None)
+    }
+
+    fn of(slot: Arc<Slot>, flags: Vec<String>, namespace: Option<String>) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("mz")
             .tempdir()
             .expect("a temporary directory");
-        let flags = flags.iter().map(ToString::to_string).collect();
         Self {
-            slot: Slot::take(),
+            slot,
             dir,
             flags,
-            namespace: None,
+            namespace,
             server: None,
         }
     }

@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::etcd::Process;
 use crate::{Cluster, condition, image, program, succeed, tail};
 
 /// How long a machine that is away may remain unnoticed, and what follows may take.
@@ -149,17 +150,7 @@ fn ip(arguments: &[&str]) {
 impl Bed {
     /// Starts a server that is also a node, with flags, and agents with these names; waits until all are Ready.
     pub fn start(flags: &[&str], agents: &[&str]) -> Self {
-        let mut cluster = Cluster::prepare(flags);
-        let mut fabric = Fabric::new(cluster.slot.number);
-        fabric.plug(SERVER);
-        cluster.namespace = Some(fabric.namespace(SERVER));
-        cluster.flags.push(format!("--node-name={SERVER}"));
-        cluster.flags.push(format!("--node-ip={}", fabric.address(SERVER)));
-        let mut bed = Self {
-            cluster,
-            fabric,
-            agents: Vec::new(),
-        };
+        let mut bed = Self::prepare(flags);
         bed.provide_image(SERVER);
         bed.cluster.launch();
         bed.wait_until_ready(SERVER);
@@ -170,6 +161,52 @@ impl Bed {
             bed.wait_until_ready(agent);
         }
         bed
+    }
+
+    /// A server with flags that was not launched yet.
+    pub fn prepare(flags: &[&str]) -> Self {
+        let mut cluster = Cluster::prepare(flags);
+        let mut fabric = Fabric::new(cluster.slot.number);
+        fabric.plug(SERVER);
+        cluster.namespace = Some(fabric.namespace(SERVER));
+        cluster.flags.push(format!("--node-name={SERVER}"));
+        cluster.flags.push(format!("--node-ip={}", fabric.address(SERVER)));
+        Self {
+            cluster,
+            fabric,
+            agents: Vec::new(),
+        }
+    }
+
+    /// Starts an etcd of one member on a machine of its own; the server is to keep its state there.
+    pub fn etcd(&mut self) -> Process {
+        self.fabric.plug("etcd");
+        let url = format!("http://{}:2379", self.fabric.address("etcd"));
+        self.cluster.flags.push(format!("--datastore-endpoint={url}"));
+        let namespace = self.fabric.namespace("etcd");
+        let data = self.cluster.scratch().join("etcd");
+        Process::start("etcd".to_owned(), move || {
+            let mut command = within(&namespace, "etcd".into());
+            command.arg("--data-dir").arg(&data);
+            command.args(["--listen-client-urls", &url, "--advertise-client-urls", &url]);
+            command.args(["--log-level", "error", "--unsafe-no-fsync"]);
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+            command
+        })
+    }
+
+    /// Another server of the cluster, on a machine of its own and with the first one's flags. It is to be launched, and
+    /// to be dropped before the bed.
+    pub fn another(&mut self, name: &str) -> Cluster {
+        self.fabric.plug(name);
+        let first = &self.cluster;
+        let shared = first.flags.iter().filter(|flag| !flag.starts_with("--node-"));
+        let own = [
+            format!("--node-name={name}"),
+            format!("--node-ip={}", self.fabric.address(name)),
+        ];
+        let flags = shared.cloned().chain(own).collect();
+        Cluster::of(first.slot.clone(), flags, Some(self.fabric.namespace(name)))
     }
 
     /// URL of the server.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::process::Child;
 
 use mizzen_tests::image::IMAGE;
 use mizzen_tests::nodes::{Bed, SERVER};
@@ -12,6 +13,10 @@ use mizzen_tests::{Cluster, can_run_containers, condition};
 const NODES: [&str; 3] = [SERVER, "one", "two"];
 /// Port of the node that leads to its own Pod of the DaemonSet.
 const HOST_PORT: u16 = 8081;
+/// Where somebody on a node answers datagrams.
+const UDP_PORT: u16 = 9053;
+/// What the Pod network takes off a packet of 1500 bytes to wrap it.
+const POD_MTU: &str = "1450";
 /// ConfigMaps that one Pod uses: each is a watch, and more than a server lets one connection have.
 const MANY: usize = 260;
 
@@ -46,6 +51,16 @@ spec:
 /// Whether a Pod gets an answer; what is not allowed is dropped, so that a refusal takes its time.
 fn reaches(cluster: &Cluster, pod: &str, url: &str) -> bool {
     shell(cluster, pod, &format!("timeout 2 wget -q -O - {url} || true")).contains("Node: ")
+}
+
+/// Answers datagrams while this lives.
+struct Echo(Child);
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
 }
 
 struct World {
@@ -111,6 +126,8 @@ impl World {
         let all = BTreeSet::from(NODES);
         let pods: Vec<_> = self.pods.iter().map(|(_, ip)| format!("http://{ip}:8080/")).collect();
         for (pod, _) in &self.pods {
+            let mtu = shell(self.cluster(), pod, "cat /sys/class/net/eth0/mtu");
+            assert_eq!(mtu.trim(), POD_MTU);
             let answers = fetch(self.cluster(), pod, &pods, 1);
             assert_eq!(answered(&answers), all, "from {pod} to {pods:?}: {answers}");
             self.cluster()
@@ -165,6 +182,96 @@ impl World {
         let inside = self.url_of("inside");
         assert!(reaches(self.cluster(), &self.pods[1].0, &inside));
         assert!(!reaches(self.cluster(), &self.pods[2].0, &inside));
+    }
+
+    /// One address with a port of each protocol, behind it what somebody listed by hand, in several lists.
+    fn protocols(&self) {
+        let (solo, port) = (self.cluster().get("pod solo").expect("the Pod"), UDP_PORT);
+        let slice = |name: &str, protocol: &str, port: u16, address: &str| {
+            format!(
+                "---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: listed-{name}, labels: {{kubernetes.io/service-name: listed}}}}
+addressType: IPv4
+ports: [{{name: {name}, protocol: {protocol}, port: {port}}}]
+endpoints: [{{addresses: ['{address}'], conditions: {{ready: true}}}}]
+"
+            )
+        };
+        let pod = solo["status"]["podIP"].as_str().expect("an address");
+        self.cluster().apply(&format!(
+            "apiVersion: v1
+kind: Service
+metadata: {{name: listed}}
+spec: {{ports: [{{name: tcp, port: 80}}, {{name: udp, port: 80, protocol: UDP}}]}}
+{}{}",
+            slice("tcp", "TCP", 8080, pod),
+            slice("udp", "UDP", port, &self.bed.address("two")),
+        ));
+        let echo = format!(
+            "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', {port}))\n\
+             while True: data, peer = s.recvfrom(99); s.sendto(b'heard ' + data, peer)"
+        );
+        let mut echo = Echo(
+            self.bed
+                .on("two", "python3")
+                .args(["-c", &echo])
+                .spawn()
+                .expect("it starts"),
+        );
+        let url = self.url_of("listed");
+        let address = url.trim_start_matches("http://").trim_end_matches('/');
+        let script = format!("exec 3<>/dev/udp/{address}/80; echo this >&3; timeout 1 head -n 1 <&3");
+        self.cluster().wait("an answer to a datagram", |_| {
+            let output = self.bed.on("one", "bash").args(["-c", &script]).output();
+            output.expect("bash runs").stdout == b"heard this\n"
+        });
+        assert!(echo.0.try_wait().expect("it can be asked").is_none(), "it still runs");
+        let answers = fetch(self.cluster(), &self.pods[2].0, &[url], 1);
+        assert_eq!(answered(&answers), BTreeSet::from(["one"]), "{answers}");
+    }
+
+    /// What a Service is can be changed.
+    fn changes(&self) {
+        let (pod, all) = (&*self.pods[2].0, BTreeSet::from(NODES));
+        for (affinity, number) in [("None", 3), ("ClientIP", 1)] {
+            let change = format!(r#"{{"spec":{{"sessionAffinity":"{affinity}"}}}}"#);
+            self.cluster().run(&["patch", "service", "sticky", "-p", &change]);
+            self.cluster().wait(&format!("affinity {affinity} to hold"), |c| {
+                let answers = fetch(c, pod, &[self.url_of("sticky")], 20);
+                answered(&answers).len() == number && answered(&answers).is_subset(&all)
+            });
+        }
+        let port = self.cluster().node_port();
+        let url = format!("http://{}:{port}/", self.bed.address("one"));
+        let change = |change: &str| {
+            self.cluster()
+                .run(&["patch", "service", "everywhere", "--type=merge", "-p", change])
+        };
+        change(r#"{"spec":{"type":"ExternalName","externalName":"web.default.svc.cluster.local","ports":null}}"#);
+        self.cluster().wait("node port to be closed", |_| {
+            fetch_on(&self.bed, SERVER, &url).is_none()
+        });
+        self.cluster().wait("name to lead to the other Service", |c| {
+            let get = [
+                "exec",
+                pod,
+                "-c",
+                "hello",
+                "--",
+                "/hello",
+                "--get",
+                "http://everywhere/",
+            ];
+            let answer = c.kubectl(&get).output().expect("kubectl runs");
+            String::from_utf8_lossy(&answer.stdout).contains("Node: ")
+        });
+        change(&format!(
+            r#"{{"spec":{{"type":"NodePort","externalName":null,"ports":[{{"port":80,"targetPort":"http","nodePort":{port}}}]}}}}"#
+        ));
+        self.cluster()
+            .wait("node port to be open", |_| fetch_on(&self.bed, SERVER, &url).is_some());
     }
 
     /// Who is let in is decided where the Pod is, wherever the others are.
@@ -240,6 +347,8 @@ fn the_network_spans_all_nodes() {
     let world = World::start();
     world.pods_and_services();
     world.ports();
+    world.protocols();
+    world.changes();
     world.policies();
     world.many_watches();
 }

@@ -1,6 +1,10 @@
 //! Every object of Kubernetes' overview on three machines, as people drive it: by kubectl.
 //!
 //! StatefulSets and DaemonSets are in `nodes.rs`, what the network does for Pods of other nodes in `overlay.rs`.
+//! Beside it, a node of several servers ([`servers`]).
+
+#[path = "overview/servers.rs"]
+mod servers;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
