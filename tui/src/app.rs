@@ -363,7 +363,13 @@ impl App {
         let contexts = self.tabs.top().map_or_else(Vec::new, |open| open.view.contexts());
         match self.world.bindings.find(&contexts, key) {
             Some(act) => self.act(act, effects),
-            None => self.hint(format!("{} does nothing here (? shows the keys)", bindings::shown(key))),
+            None => {
+                let key_text = bindings::shown(key);
+                self.hint(match bindings::k9s::why_nothing(&contexts, key) {
+                    Some(why) => format!("{key_text} does nothing here: {why}"),
+                    None => format!("{key_text} does nothing here (? shows the keys)"),
+                });
+            }
         }
     }
 

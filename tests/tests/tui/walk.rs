@@ -5,8 +5,9 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
-use mizzen_tests::console::Console;
+use mizzen_tests::console::{Console, PATIENCE};
 use mizzen_tests::{Cluster, can_run_containers, pause};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 const RIGHT: &str = "\x1b[C";
@@ -95,6 +96,7 @@ fn everything_is_done_by_keys_alone() {
     let mut console = Console::start(&cluster, (180, 50), &["-n", "demo"]);
     console.sees("pods(demo)[4]");
     rows(&mut console);
+    cluster.wait("a table in a file", |_| files(&cluster, "csv") == 1);
     read(&mut console, &cluster);
     find_around(&mut console);
     transfer(&mut console, &cluster);
@@ -179,6 +181,26 @@ fn rows(console: &mut Console) {
     console.press("~", "~ does nothing here");
     console.press("0", "pods(all)[");
     console.press("1", "pods(demo)[4]");
+    console.press("0", "pods(all)[");
+    console.press("w", "pods(demo)[4]");
+    console.keys("g G");
+    console.press("\x00", "4 marked");
+    console.keys("\x1c");
+    console.waits("no marks", |screen| !screen.contains("marked"));
+    for (key, shown) in [("\x05", "namespace demo"), ("\x07", "\n pods")] {
+        console.keys(key);
+        console.waits("less around the view", |screen| !screen.contains(shown));
+        console.press(key, shown);
+    }
+    console.press("\x13", "saved pods-");
+}
+
+/// Files of an ending where the console was started.
+fn files(cluster: &Cluster, ending: &str) -> usize {
+    let files = std::fs::read_dir(cluster.scratch()).expect("a directory").flatten();
+    files
+        .filter(|file| file.path().extension().is_some_and(|end| end == ending))
+        .count()
 }
 
 /// What is measured comes by itself, and rows are sorted by it.
@@ -287,10 +309,8 @@ fn read(console: &mut Console, cluster: &Cluster) {
     console.keys("nN");
     console.press("/two\r", "two goes on");
     console.waits("the other lines to be hidden", |screen| !screen.contains("one goes on"));
-    console.press("\x13", "saved");
-    let saved = std::fs::read_dir(cluster.scratch()).expect("a directory").flatten();
-    let logs = saved.filter(|file| file.path().extension().is_some_and(|end| end == "log"));
-    assert_eq!(logs.count(), 1, "logs were saved to a file");
+    console.keys("\x13");
+    cluster.wait("the logs in a file", |_| files(cluster, "log") == 1);
     console.press(ESC, "one goes on");
     console.press(ESC, "pods(demo)[1/4]");
     console.press("p", "one ends");
@@ -327,6 +347,17 @@ fn find_around(console: &mut Console) {
     console.goes("ev", "events(demo)");
     console.goes("ns", "namespaces[");
     console.goes("can", "can(demo)");
+    console.goes("users", "users[");
+    console.goes("history", "notices[");
+    // As a job that is stopped and goes on.
+    console.keys("\x1b[24~");
+    let start = Instant::now();
+    while console.state() != 'T' {
+        assert!(start.elapsed() < PATIENCE, "it does not stop: {}", console.state());
+        pause(Duration::from_millis(10));
+    }
+    console.signal(Signal::SIGCONT);
+    console.sees("notices[");
     console.goes("svc", "services(demo)[1]");
     console.press("\r", "pods(demo)[3] app=hello");
     console.sees("endpoints");

@@ -1,6 +1,8 @@
 //! The keys that k9s users have in their fingers: each means the same here, or is listed with the reason why
 //! not. Help shows what differs; a test holds this table against the bindings.
 
+use crossterm::event::KeyEvent;
+
 /// A row: where, keys, the binding of ours that they lead to (none: they do nothing), and how that differs from
 /// k9s (nothing: it does not).
 #[derive(Clone, Copy, Debug)]
@@ -152,7 +154,7 @@ pub const HABITS: &[Habit] = &[
         "a shell on a node takes a privileged Pod, which this console does not make",
     ),
     differs(
-        TABLE,
+        &["customresources", "table"],
         "s",
         "",
         "custom resources that scale are scaled by editing them (e)",
@@ -347,6 +349,16 @@ pub const WORDS: &[(&[&str], &str)] = &[
 pub fn why_not(word: &str) -> Option<&'static str> {
     let row = WORDS.iter().find(|(words, _)| words.contains(&word))?;
     Some(row.1)
+}
+
+/// Why a key of k9s does nothing in these contexts.
+pub fn why_nothing(contexts: &[&'static str], key: KeyEvent) -> Option<&'static str> {
+    let key = super::normal(key);
+    let here = |habit: &&Habit| habit.binding.is_empty() && contexts.contains(&habit.contexts[0]);
+    let means = |habit: &&Habit| habit.keys.split(' ').any(|text| super::parse(text) == Some(key));
+    let mut found: Vec<&Habit> = HABITS.iter().filter(here).filter(means).collect();
+    found.sort_by_key(|habit| contexts.iter().position(|context| *context == habit.contexts[0]));
+    found.first().map(|habit| habit.differs)
 }
 
 #[cfg(test)]

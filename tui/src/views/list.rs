@@ -273,7 +273,9 @@ pub fn contexts(cx: &Cx<'_>) -> Box<dyn View> {
         }
     };
     let rows = cx.cluster.contexts.iter().map(row).collect();
-    List::new("contexts", &["NAME", "CLUSTER", "USER", "NAMESPACE"], rows)
+    let mut list = List::new("contexts", &["NAME", "CLUSTER", "USER", "NAMESPACE"], rows);
+    list.contexts = &["contexts", "table"];
+    list
 }
 
 /// What was done and said.

@@ -684,3 +684,25 @@ fn a_look_is_chosen_and_writing_switched_off_by_words() {
     console.keys("ctrl-d");
     console.sees("read-only mode is on");
 }
+
+#[test]
+fn keys_of_k9s_that_do_nothing_say_why() {
+    for (view, key, why) in [
+        ("nodes", "s", "a shell on a node takes a privileged Pod"),
+        ("pods", "z", "ctrl-z shows what has a fault"),
+        ("pods", "v", "no image scans"),
+        ("svc", "b", "load generators do it better"),
+        ("hpa", "s", "scaled in its own table"),
+        ("ctx", "r", "contexts are not renamed"),
+        ("pf", "b", "no HTTP benchmarks of forwards"),
+        ("cm", "ctrl-p", "no configuration to write back"),
+    ] {
+        let mut console = Console::connected();
+        (console.width, console.height) = (160, 20);
+        console.event(Event::Resize(160, 20));
+        console.keys(":");
+        console.line(view);
+        console.keys(key);
+        console.sees(why);
+    }
+}

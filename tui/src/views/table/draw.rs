@@ -101,11 +101,15 @@ fn layout(table: &Table, cx: &Cx<'_>, rows: &[(RowId, &Row)], width: u16) -> (Ve
     let frozen = columns.iter().take_while(|c| c.is_none()).count() + 1;
     // Room for the arrow of the sort beside every heading, where there is room: then columns stay in place
     // whichever is sorted by.
+    let widest = |column: &Option<usize>| {
+        let cells = rows
+            .iter()
+            .map(|(_, row)| table.cell_text(row, *column, cx.now).width());
+        cells.max().unwrap_or(0)
+    };
+    let cells: Vec<usize> = columns.iter().map(widest).collect();
     let widths = |roomy: bool| -> Vec<u16> {
-        let need = |column: &Option<usize>| {
-            let cells = rows
-                .iter()
-                .map(|(_, row)| table.cell_text(row, *column, cx.now).width());
+        let need = |(column, cells): (&Option<usize>, &usize)| {
             let heading = table.heading(*column);
             let sorted = table.sort.as_ref();
             let sorted = sorted.is_some_and(|sort| sort.column.eq_ignore_ascii_case(heading));
@@ -116,9 +120,9 @@ fn layout(table: &Table, cx: &Cx<'_>, rows: &[(RowId, &Row)], width: u16) -> (Ve
             } else {
                 WIDEST
             };
-            cells.max().unwrap_or(0).max(heading).min(most) as u16
+            heading.max(*cells).min(most) as u16
         };
-        columns.iter().map(need).collect()
+        columns.iter().zip(&cells).map(need).collect()
     };
     let mut wanted = widths(true);
     if wanted.iter().map(|width| width + GAP).sum::<u16>() > width.saturating_sub(GUTTER) + GAP {

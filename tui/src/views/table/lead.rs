@@ -72,7 +72,9 @@ const LEADS: &[(&str, &str, Lead)] = &[
 pub(super) fn own_contexts(resource: &Resource) -> Vec<&'static str> {
     let known = mizzen_api::resource::builtin().by_path(&resource.group, &resource.version, &resource.plural);
     let bindings = crate::bindings::BINDINGS.iter().flat_map(|b| b.contexts);
+    let habits = crate::bindings::k9s::HABITS.iter().flat_map(|habit| habit.contexts);
     let own = bindings
+        .chain(habits)
         .copied()
         .find(|context| known.is_some() && *context == resource.plural);
     own.into_iter().collect()
