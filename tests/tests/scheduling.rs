@@ -40,12 +40,59 @@ fn wants(cpu: &str, more: &str) -> String {
     format!("{{containers: [{{name: c, image: x, resources: {{requests: {{cpu: '{cpu}'}}}}}}]{more}}}")
 }
 
+/// A second profile, which fills nodes up.
+const PROFILES: &str = "
+apiVersion: kubescheduler.config.k8s.io/v1
+kind: KubeSchedulerConfiguration
+profiles:
+- schedulerName: default-scheduler
+- schedulerName: packer
+  plugins: {score: {disabled: [{name: '*'}], enabled: [{name: NodeResourcesFit}]}}
+  pluginConfig:
+  - name: NodeResourcesFit
+    args: {scoringStrategy: {type: MostAllocated, resources: [{name: cpu, weight: 1}]}}
+";
+
+/// Who wants a profile gets it, who wants another scheduler waits for that, and who is held waits to be let go.
+fn profiles_and_gates(cluster: &Cluster) {
+    let node = |name: &str| cluster.get(&format!("pod {name}")).expect("a Pod")["spec"]["nodeName"].clone();
+    let packed = ["a", "b", "c"];
+    for name in packed {
+        cluster.apply(&pod(name, &wants("1", ", schedulerName: packer")));
+        cluster.wait("a Pod to be packed", |_| node(name).is_string());
+    }
+    assert!(
+        packed.iter().all(|name| node(name) == node("a")),
+        "one node is filled up"
+    );
+    cluster.apply(&pod("elsewhere", &wants("1", ", schedulerName: elsewhere")));
+    cluster.apply(&pod(
+        "held",
+        &wants("1", ", schedulingGates: [{name: example.com/hold}]"),
+    ));
+    cluster.wait("the gate to be told of", |c| {
+        let conditions = c.get("pod held").expect("a Pod")["status"]["conditions"].to_string();
+        conditions.contains("SchedulingGated")
+    });
+    cluster.apply(&pod("later", &wants("1", "")));
+    cluster.wait("a later Pod", |_| node("later").is_string());
+    assert!(node("held").is_null() && node("elsewhere").is_null());
+    let open = r#"[{"op": "remove", "path": "/spec/schedulingGates"}]"#;
+    cluster.run(&["patch", "pod", "held", "--type=json", "-p", open]);
+    cluster.wait("it to be let go", |_| node("held").is_string());
+    cluster.run(&["delete", "pods", "--all", "--grace-period=0", "--force"]);
+}
+
 #[test]
 fn pods_run_wait_and_make_room() {
     if !can_run_containers() {
         return;
     }
-    let cluster = Cluster::start_with(&["--disable-agent"]);
+    let directory = tempfile::tempdir().expect("a directory");
+    let profiles = directory.path().join("profiles.yaml");
+    std::fs::write(&profiles, PROFILES).expect("written");
+    let argument = format!("--kube-scheduler-arg=config={}", profiles.display());
+    let cluster = Cluster::start_with(&["--disable-agent", &argument]);
     let _nodes = Nodes::start(&cluster, 3, &["--simulate-cpu=4"]);
     cluster.apply(
         "
@@ -117,4 +164,5 @@ value: 1000
         c.get("pods")
             .is_ok_and(|pods| pods["items"].as_array().is_some_and(Vec::is_empty))
     });
+    profiles_and_gates(&cluster);
 }

@@ -20,7 +20,14 @@ impl Strategy for Pod {
 
     fn prepare_create(&self, _: &Context<'_>, object: &mut Object) {
         let class = pod_spec::qos_class(object.get("spec").unwrap_or(&Value::Null));
-        object.insert("status".into(), json!({"phase": "Pending", "qosClass": class}));
+        let gates = object.get("spec").and_then(|spec| spec["schedulingGates"].as_array());
+        let is_gated = gates.is_some_and(|gates| !gates.is_empty());
+        let mut status = json!({"phase": "Pending", "qosClass": class});
+        if is_gated {
+            status["conditions"] = json!([{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
+                "message": "Scheduling is blocked due to non-empty scheduling gates"}]);
+        }
+        object.insert("status".into(), status);
     }
 
     fn prepare_update(&self, _: &Context<'_>, object: &mut Object, old: &Object) {
