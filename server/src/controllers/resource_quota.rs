@@ -78,11 +78,12 @@ pub(super) fn build(context: &Context<'_>) -> Arc<dyn Controller> {
             queue.add(quota.key());
         }
     });
-    // A Pod that ended uses nothing, though it is still there; nor does one that should be gone.
+    // A Pod that ended uses nothing, though it is still there; nor does one that should be gone. One that
+    // is resized may use less.
     let ended = recount.clone();
     controller.pods.subscribe(move |change| {
         if let (Some(old), Some(new)) = (change.old, change.new)
-            && old.is_active() != new.is_active()
+            && (old.is_active() != new.is_active() || old.metadata.generation != new.metadata.generation)
         {
             ended(&new.metadata.namespace);
         }

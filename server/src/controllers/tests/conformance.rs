@@ -312,3 +312,70 @@ async fn a_stateful_sets_pod_that_was_evicted_comes_back() {
         )
         .await;
 }
+
+#[tokio::test]
+async fn a_quota_follows_pods_that_grow_and_shrink() {
+    let world = World::new().await;
+    world.add_node("n1", "8").await;
+    world.play_kubelet();
+    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": {"requests.cpu": "2"}}});
+    world.create(&QUOTAS, "default", &quota).await;
+    let uses = |amount: &'static str| move |all: &[Value]| all[0]["status"]["used"]["requests.cpu"] == amount;
+    world.until("a counted quota", &QUOTAS, "default", uses("0")).await;
+    let container = |cpu: &str| json!({"name": "c", "image": "v1", "resources": {"requests": {"cpu": cpu}}});
+    let pod =
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [container("1")]}});
+    world.create(&PODS, "default", &pod).await;
+    world.until("the Pod counted", &QUOTAS, "default", uses("1")).await;
+    let resize = async |cpu: &str| {
+        let patch =
+            Patch::Strategic(json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]}}));
+        let (target, params) = (("default", "p"), PatchParams::default());
+        let resized = world.rest.patch::<Value>(&PODS, target, "resize", &params, &patch);
+        resized
+            .await
+            .map(drop)
+            .map_err(|error| mizzen_api::client::rest::message(&error))
+    };
+    let refusal = resize("3").await.expect_err("too much");
+    assert!(
+        refusal.contains("exceeded quota: q, requested: requests.cpu=2, used: requests.cpu=1"),
+        "{refusal}"
+    );
+    resize("2").await.expect("resized");
+    world.until("the growth counted", &QUOTAS, "default", uses("2")).await;
+    resize("500m").await.expect("resized");
+    world
+        .until("the rest given back", &QUOTAS, "default", uses("500m"))
+        .await;
+}
+
+#[tokio::test]
+async fn an_ephemeral_volume_lives_as_long_as_its_pod() {
+    const CLAIMS: Gvr<'static> = Gvr::new("", "v1", "persistentvolumeclaims");
+    let world = World::new().await;
+    world.add_node("n1", "8").await;
+    world.play_kubelet();
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "manual",
+        "resources": {"requests": {"storage": "1Gi"}}}});
+    let mut spec = idle();
+    spec["nodeName"] = json!("n1");
+    spec["volumes"] = json!([{"name": "scratch", "ephemeral": {"volumeClaimTemplate": template}}]);
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec});
+    let pod = world.create(&PODS, "default", &pod).await;
+    let claims = world
+        .until("its claim", &CLAIMS, "default", |all| named(all, "p-scratch").is_some())
+        .await;
+    assert_eq!(
+        claims[0]["metadata"]["ownerReferences"][0]["uid"],
+        pod["metadata"]["uid"]
+    );
+    assert_eq!(claims[0]["metadata"]["labels"]["a"], "b");
+    let params = DeleteParams::default();
+    world
+        .rest
+        .delete(&PODS, "default", "p", &params)
+        .await
+        .expect("deleted");
+    world.until("no claim", &CLAIMS, "default", <[Value]>::is_empty).await;
+}
