@@ -1,8 +1,8 @@
 //! The embedded engine: a log of revisions in one SQLite file, its index in memory.
 //!
 //! [`SqliteStore::open`] reads the log's keys into the `index`, then starts the `writer` thread, the
-//! only one that changes anything. Reads find the revision they want in the index and fetch its value
-//! over one of a few read-only connections, on tokio's blocking threads. A `watch` reads the `file` up to
+//! only one that changes anything. Reads find the revision they want in the index and its value among the
+//! `recent` ones, or else over one of a few read-only connections, on tokio's blocking threads. A `watch` reads the `file` up to
 //! the present and then follows the writer's announcements.
 //!
 //! Invariants: what is announced or answered is committed; nothing is announced after it was answered.
@@ -11,6 +11,7 @@
 mod crash;
 mod file;
 mod index;
+mod recent;
 mod relaxed;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use tokio::sync::{broadcast, oneshot};
 
 use self::file::{LogFile, LogHead, LogRow};
 use self::index::{Index, Version};
+use self::recent::Recent;
 use self::relaxed::{RelaxedFile, WAITING_ROWS};
 use self::writer::{Queue, Request, Writer};
 use super::{Event, Expect, Put, Range, RangeResult, Record, Revision, Store, StoreError, Watch, prefix_end};
@@ -78,6 +80,7 @@ struct Core {
     /// Relaxed rows that the log does not have yet: the newest revisions, without a gap. A row is here
     /// before the index has it and in the log before it goes, so look here first.
     waiting: RwLock<Vec<LogRow>>,
+    recent: RwLock<Recent>,
     readers: Mutex<Vec<LogFile>>,
 }
 
@@ -94,6 +97,7 @@ impl SqliteStore {
             path: path.to_owned(),
             index: RwLock::new(index),
             waiting: RwLock::default(),
+            recent: RwLock::default(),
             readers: Mutex::default(),
         });
         let queue = Arc::new(Queue::default());
@@ -146,6 +150,9 @@ impl Store for SqliteStore {
     }
 
     async fn get(&self, key: &str, revision: Option<Revision>) -> Result<Option<Record>, StoreError> {
+        if let Some(record) = self.core.get_recent(key, revision)? {
+            return Ok(record);
+        }
         let (core, key) = (self.core.clone(), key.to_owned());
         blocking(move || core.get(&key, revision)).await
     }
@@ -230,6 +237,20 @@ impl Core {
         (record.mod_revision == revision).then(|| record.value.clone())
     }
 
+    /// What the index and the recent values can answer without the file; `None` when they cannot.
+    fn get_recent(&self, key: &str, revision: Option<Revision>) -> Result<Option<Option<Record>>, StoreError> {
+        let found = {
+            let index = self.index.read();
+            let revision = index.resolve(revision)?;
+            index.at(key, revision).map(shared)
+        };
+        let Some((key, version)) = found else {
+            return Ok(Some(None));
+        };
+        let value = self.recent.read().value(version.revision);
+        Ok(value.map(|value| Some(version.record(key, value))))
+    }
+
     fn get(&self, key: &str, revision: Option<Revision>) -> Result<Option<Record>, StoreError> {
         let found = self.read(|index| {
             let revision = index.resolve(revision)?;
@@ -262,12 +283,8 @@ impl Core {
             let (answer, found) = find(&self.index.read())?;
             let revisions: Vec<_> = found.iter().map(|(_, version)| version.revision).collect();
             if let Some(values) = self.values(&revisions)? {
-                let records = found.into_iter().zip(values).map(|((key, version), value)| Record {
-                    key,
-                    value,
-                    create_revision: version.created,
-                    mod_revision: version.revision,
-                });
+                let records = found.into_iter().zip(values);
+                let records = records.map(|((key, version), value)| version.record(key, value));
                 return Ok((answer, records.collect()));
             }
         }

@@ -11,7 +11,9 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::store::{Revision, StoreError};
+use bytes::Bytes;
+
+use crate::store::{Record, Revision, StoreError};
 
 /// One version of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,18 @@ pub(super) struct Version {
     pub(super) size: u32,
     /// Whether the key ended with it.
     pub(super) deleted: bool,
+}
+
+impl Version {
+    /// It with its key and its value.
+    pub(super) fn record(self, key: Arc<str>, value: Bytes) -> Record {
+        Record {
+            key,
+            value,
+            create_revision: self.created,
+            mod_revision: self.revision,
+        }
+    }
 }
 
 /// A version that nothing after `by` needs any more.

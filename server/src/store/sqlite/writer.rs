@@ -3,7 +3,8 @@
 //! It takes all writes that wait, decides each against the index, commits those that hold as one
 //! transaction (so they share its fsync), and only then makes them visible: index, watchers, answers,
 //! in this order. A group of relaxed writes only goes to the `relaxed` file, and into the log with the
-//! next transaction. Between groups it deletes keys whose time has come and compacts, in small steps.
+//! next transaction. With each group it deletes keys whose time has come and takes a step of compaction, which
+//! costs no fsync of its own unless there is nothing to write.
 //!
 //! It sleeps on the queue's condition variable, until a write comes or the next key expires.
 
@@ -140,6 +141,21 @@ struct Staged {
     expired: Vec<(Revision, Arc<str>)>,
 }
 
+/// Rows that compaction takes out of the log.
+struct Stale {
+    revisions: Vec<Revision>,
+    /// From here on there is history.
+    oldest: Revision,
+}
+
+impl Stale {
+    /// Removes them; inside a transaction.
+    fn remove(&self, file: &LogFile) -> Result<(), StoreError> {
+        file.set_meta("oldest", self.oldest)?;
+        file.remove(&self.revisions)
+    }
+}
+
 /// A key that is to be deleted unless it was written again.
 type Expiry = Reverse<(u64, Revision, Arc<str>)>;
 
@@ -192,9 +208,13 @@ impl Writer {
                 self.stage(&mut staged, request);
             }
             self.stage_expired(&mut staged);
-            let compact_rows = COMPACT_ROWS.max(2 * staged.rows.len());
+            let any = !staged.rows.is_empty();
             self.settle(staged);
-            self.tidy(compact_rows);
+            if any {
+                self.tidying |= self.stale(1).is_some();
+            } else {
+                self.tidy();
+            }
         }
         self.finish();
     }
@@ -297,7 +317,8 @@ impl Writer {
         };
         let key = key.clone();
         drop(index);
-        let value = match self.core.waiting_value(version.revision) {
+        let recent = self.core.recent.read().value(version.revision);
+        let value = match recent.or_else(|| self.core.waiting_value(version.revision)) {
             Some(value) => value,
             // Only this thread compacts, so the row of a current version is there.
             None => self
@@ -305,12 +326,7 @@ impl Writer {
                 .value(version.revision)?
                 .ok_or_else(|| self.missing(version.revision))?,
         };
-        Ok(Some(Record {
-            key,
-            value,
-            create_revision: version.created,
-            mod_revision: version.revision,
-        }))
+        Ok(Some(version.record(key, value)))
     }
 
     fn missing(&self, revision: Revision) -> StoreError {
@@ -379,7 +395,13 @@ impl Writer {
             self.core.waiting.write().extend_from_slice(rows);
             return Ok(());
         }
-        self.commit(|file| file.append(rows.iter()))
+        let stale = self.stale(COMPACT_ROWS.max(2 * rows.len()));
+        self.commit(|file| {
+            file.append(rows.iter())?;
+            stale.iter().try_for_each(|stale| stale.remove(file))
+        })?;
+        stale.iter().for_each(|stale| self.forget(stale));
+        Ok(())
     }
 
     /// A durable transaction. It takes along the relaxed rows that wait.
@@ -402,6 +424,7 @@ impl Writer {
         if rows.is_empty() {
             return;
         }
+        self.core.recent.write().push(&rows);
         let mut index = self.core.index.write();
         for row in &rows {
             let record = &row.event.record;
@@ -433,36 +456,36 @@ impl Writer {
         Ok(())
     }
 
-    /// One step of compaction, or of giving space back.
-    fn tidy(&mut self, compact_rows: usize) {
-        let (removable, oldest) = {
-            let mut index = self.core.index.write();
-            let desired = index.desired_oldest(now_ms(), self.options.history_time, self.options.history_bytes);
-            index.raise_oldest(desired);
-            (index.removable(compact_rows), index.oldest())
-        };
-        let step = if oldest > self.oldest_on_disk || !removable.is_empty() {
-            self.compact_step(&removable, oldest).map(|()| true)
-        } else if self.tidying {
-            self.file.shrink(SHRINK_PAGES)
-        } else {
-            Ok(false)
+    /// What the log need not keep any longer, at most `rows` of it.
+    fn stale(&self, rows: usize) -> Option<Stale> {
+        let mut index = self.core.index.write();
+        let desired = index.desired_oldest(now_ms(), self.options.history_time, self.options.history_bytes);
+        index.raise_oldest(desired);
+        let (revisions, oldest) = (index.removable(rows), index.oldest());
+        (oldest > self.oldest_on_disk || !revisions.is_empty()).then_some(Stale { revisions, oldest })
+    }
+
+    /// Takes note that the log does not have it any more.
+    fn forget(&mut self, stale: &Stale) {
+        self.core.index.write().remove(stale.revisions.len());
+        self.oldest_on_disk = stale.oldest;
+    }
+
+    /// One step of compaction, or of giving space back, while nothing is to be written.
+    fn tidy(&mut self) {
+        let step = match self.stale(COMPACT_ROWS) {
+            Some(stale) => {
+                let done = self.commit(|file| stale.remove(file));
+                done.map(|()| self.forget(&stale)).map(|()| true)
+            }
+            None if self.tidying => self.file.shrink(SHRINK_PAGES),
+            None => Ok(false),
         };
         // After a failure (a full disk) the next write tries again.
         self.tidying = step.unwrap_or_else(|error| {
             tracing::warn!("{error}");
             false
         });
-    }
-
-    fn compact_step(&mut self, removable: &[Revision], oldest: Revision) -> Result<(), StoreError> {
-        self.commit(|file| {
-            file.set_meta("oldest", oldest)?;
-            file.remove(removable)
-        })?;
-        self.core.index.write().remove(removable.len());
-        self.oldest_on_disk = oldest;
-        Ok(())
     }
 }
 
