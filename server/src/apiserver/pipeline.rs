@@ -79,8 +79,6 @@ async fn admit(
     query: Query,
     request: Request<Body>,
 ) -> ApiResult<Response<Body>> {
-    let permit = server.limits.enter(&info)?;
-    let in_flight = server.metrics.in_flight(info.is_read_only());
     let (mut parts, body) = request.into_parts();
     if dashboard::concerns(&info.attributes.path) {
         return dashboard::answer(&server, &parts, body).await;
@@ -92,6 +90,8 @@ async fn admit(
     let requester = gates.authentication.authenticate(&parts).await?;
     let user = impersonation::impersonate(requester, &parts.headers, &gates.authorization).await?;
     impersonation::strip(&mut parts.headers);
+    let permit = server.limits.enter(&info, &user).await?;
+    let in_flight = server.metrics.in_flight(info.is_read_only());
     for attributes in required(&info, &parts.headers) {
         gates.authorization.require(&user, &attributes).await?;
     }
