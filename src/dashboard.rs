@@ -69,7 +69,6 @@ pub(crate) fn assets() -> &'static [Asset] {
             path: file.path,
             content_type: file.content_type,
             brotli: file.brotli,
-            gzip: file.gzip,
         };
         files.map(same).collect()
     })

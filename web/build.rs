@@ -24,10 +24,9 @@ fn main() {
             Some("wasm") => "application/wasm",
             _ => "application/octet-stream",
         };
-        let gzip = PathBuf::from(format!("{}.gz", plain.display()));
         writeln!(
             list,
-            "    Asset {{ path: {path:?}, content_type: {media:?}, brotli: include_bytes!({file:?}), gzip: include_bytes!({gzip:?}) }},"
+            "    Asset {{ path: {path:?}, content_type: {media:?}, brotli: include_bytes!({file:?}) }},"
         )
         .expect("memory takes it");
     }

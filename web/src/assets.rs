@@ -9,8 +9,6 @@ pub struct Asset {
     pub content_type: &'static str,
     /// Compressed with brotli.
     pub brotli: &'static [u8],
-    /// Compressed with gzip.
-    pub gzip: &'static [u8],
 }
 
 /// All files; none when `web/build.sh` was not run before the program was built.

@@ -4,10 +4,8 @@
 //! knows nothing of what is in them. They are public; what the page then asks goes through the ordinary API.
 //! Every path below that is no file is the page itself, which reads the rest from its address.
 
-use std::io::Read as _;
-
 use axum::body::Body;
-use flate2::read::GzDecoder;
+use brotli_decompressor::BrotliDecompress;
 use http::header::{
     ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION,
     SET_COOKIE, VARY,
@@ -32,8 +30,6 @@ pub struct Asset {
     pub content_type: &'static str,
     /// Compressed with brotli.
     pub brotli: &'static [u8],
-    /// Compressed with gzip.
-    pub gzip: &'static [u8],
 }
 
 /// The page, among the files.
@@ -195,25 +191,29 @@ fn file(assets: &[Asset], path: &str, headers: &HeaderMap) -> Response<Body> {
 }
 
 fn compressed(asset: &Asset, headers: &HeaderMap) -> Response<Body> {
-    let (encoding, body) = if accepts(headers, "br") {
-        (Some("br"), Body::from(asset.brotli))
-    } else if accepts(headers, "gzip") {
-        (Some("gzip"), Body::from(asset.gzip))
+    // Every browser of today reads brotli; a second compressed copy would be there for nobody.
+    let as_it_is = accepts(headers, "br");
+    let body = if as_it_is {
+        Body::from(asset.brotli)
     } else {
-        let mut plain = Vec::new();
-        // It was compressed by our own build; what cannot be read is left out.
-        if let Err(error) = GzDecoder::new(asset.gzip).read_to_end(&mut plain) {
-            tracing::error!(path = asset.path, %error, "a file of the dashboard is broken");
-        }
-        (None, Body::from(plain))
+        Body::from(plain(asset))
     };
     let mut answer = Response::new(body);
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(asset.content_type));
-    if let Some(encoding) = encoding {
-        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
+    if as_it_is {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("br"));
     }
     answer
+}
+
+fn plain(asset: &Asset) -> Vec<u8> {
+    let mut plain = Vec::new();
+    // It was compressed by our own build; what cannot be read is left out.
+    if let Err(error) = BrotliDecompress(&mut &*asset.brotli, &mut plain) {
+        tracing::error!(path = asset.path, %error, "a file of the dashboard is broken");
+    }
+    plain
 }
 
 fn accepts(headers: &HeaderMap, encoding: &str) -> bool {
@@ -234,13 +234,11 @@ mod tests {
             path: "index.html",
             content_type: "text/html; charset=utf-8",
             brotli: b"page in br",
-            gzip: b"page in gzip",
         },
         Asset {
             path: "assets/app-1.js",
             content_type: "text/javascript",
             brotli: b"app in br",
-            gzip: b"app in gzip",
         },
     ];
 
@@ -267,7 +265,7 @@ mod tests {
         let mut lines = Vec::new();
         for (path, encoding) in [
             ("/dashboard/", "gzip, deflate, br"),
-            ("/dashboard/pods?x", "gzip, br;q=0"),
+            ("/dashboard/pods?x", "gzip, deflate, br"),
             ("/dashboard/assets/app-1.js", "br"),
             ("/dashboard/assets/app-2.js", "br"),
             ("/dashboard/../secret", "br"),
@@ -277,11 +275,33 @@ mod tests {
         lines.push(get(&[], "/dashboard/", "br").await);
         insta::assert_snapshot!(lines.join("\n"), @"
         200 text/html; charset=utf-8 no-cache: page in br
-        200 text/html; charset=utf-8 no-cache: page in gzip
+        200 text/html; charset=utf-8 no-cache: page in br
         200 text/javascript public, max-age=31536000, immutable: app in br
         404 text/plain; charset=utf-8 no-cache: 404 page not found
         200 text/html; charset=utf-8 no-cache: page in br
         503 text/html; charset=utf-8 no-cache: <!doctype html><meta charset=utf-8><title>Mizzen</title>
         ");
+    }
+
+    #[test]
+    fn who_does_not_read_brotli_gets_the_file_plain() {
+        let (content, mut brotli) = ("a page ".repeat(10_000), Vec::new());
+        brotli::BrotliCompress(&mut content.as_bytes(), &mut brotli, &Default::default()).expect("compressed");
+        let asset = Asset {
+            brotli: brotli.leak(),
+            ..ASSETS[0]
+        };
+        for (encoding, expect) in [("gzip, deflate, br", Some("br")), ("gzip, br;q=0", None), ("", None)] {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT_ENCODING, encoding.parse().expect("a value"));
+            let answer = compressed(&asset, &headers);
+            let told = answer
+                .headers()
+                .get(CONTENT_ENCODING)
+                .map(|value| value.to_str().expect("text"));
+            assert_eq!(told, expect, "{encoding}");
+        }
+        assert!(plain(&asset) == content.as_bytes());
+        assert_eq!(plain(&ASSETS[0]), b"", "what is broken");
     }
 }

@@ -1,12 +1,11 @@
 //! `bundle WASM STATIC DIST`: makes the files of the dashboard from the compiled program and `web/static`.
 //!
 //! The program is split in two: what the first view needs, and what only a click leads to (`web/src/app/more.rs`).
-//! Then wasm-bindgen's glue, hashed names, brotli and gzip; prints what a browser loads at first. The modules are
+//! Then wasm-bindgen's glue, hashed names, brotli; prints what a browser loads at first. The modules are
 //! validated before anything of `web/dist` is touched. (`wasm-opt` is not used: it saves 0.2 % of the compressed
 //! size, and old releases of it write modules that browsers refuse.)
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -158,12 +157,9 @@ impl Bundle {
         let file = self.dist.join(path);
         fs::create_dir_all(file.parent().ok_or("a file is in a folder")?)?;
         let brotli = brotli(content)?;
-        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-        gzip.write_all(content)?;
         self.first_load += brotli.len();
         println!("{path}: {} bytes, {} in brotli", content.len(), brotli.len());
         fs::write(format!("{}.br", file.display()), brotli)?;
-        fs::write(format!("{}.gz", file.display()), gzip.finish()?)?;
         Ok(())
     }
 }
