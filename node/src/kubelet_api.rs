@@ -22,7 +22,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{FromRequestParts as _, Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get};
 use containerd_client::services::v1::WaitRequest;
@@ -258,7 +259,16 @@ async fn container_logs(
             let _ = told.send(Err(error)).await;
         }
     });
-    Ok(Body::from_stream(ReceiverStream::new(source)).into_response())
+    let (mut parts, _) = request.into_parts();
+    Ok(match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
+        Ok(websocket) => {
+            let websocket = websocket.protocols(["binary.k8s.io"]);
+            websocket
+                .on_upgrade(|socket| upgrade::pour(source, socket))
+                .into_response()
+        }
+        Err(_) => Body::from_stream(ReceiverStream::new(source)).into_response(),
+    })
 }
 
 /// Waits for the end of a container; one that does not run has ended.

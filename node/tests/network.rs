@@ -623,6 +623,14 @@ async fn kubelet(world: &World, b: &Pod) {
         .await;
     assert_eq!(status, 200);
     assert!(log.starts_with("GET / 200 from "), "{log}");
+    let mut socket = world
+        .websocket("/containerLogs/default/a/hello?tailLines=1", "binary.k8s.io")
+        .await;
+    let mut same = Vec::new();
+    while let Some(Ok(Message::Binary(bytes))) = socket.next().await {
+        same.extend_from_slice(&bytes);
+    }
+    assert_eq!(String::from_utf8_lossy(&same), log, "over a WebSocket as well");
     let (status, message) = world
         .get(&world.connector, "/containerLogs/default/a/hello?previous=true")
         .await;
@@ -633,6 +641,17 @@ async fn kubelet(world: &World, b: &Pod) {
 
     let (stdout, _, status) = world.exec("a", &["/hello", "--version"], None).await;
     assert_eq!((stdout.as_str(), &status["status"]), ("hello v1\n", &json!("Success")));
+    let mut socket = world
+        .websocket(
+            "/exec/default/a/hello?output=1&command=/hello&command=--version",
+            "channel.k8s.io",
+        )
+        .await;
+    let mut messages = Vec::new();
+    while let Some(Ok(Message::Binary(bytes))) = socket.next().await {
+        messages.push(bytes);
+    }
+    assert_eq!(messages, [&b"\x01hello v1\n"[..]], "the first protocol knows no status");
     let input = "a line\n".repeat(20_000);
     let (stdout, _, status) = world.exec("a", &["/hello", "--echo"], Some(&input)).await;
     assert_eq!(status["status"], "Success");

@@ -20,6 +20,8 @@ use super::{Failure, upgrade};
 /// With half-close.
 const V5: &str = "v5.channel.k8s.io";
 const V4: &str = "v4.channel.k8s.io";
+/// Without a status: nothing is said of success, and of failure a text.
+const V1: &str = "channel.k8s.io";
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
 const STDERR: u8 = 2;
@@ -144,18 +146,20 @@ where
             code: StatusCode::BAD_REQUEST,
             message: "unable to upgrade: an Upgrade to WebSocket or SPDY/3.1 is needed".into(),
         })?;
-    let websocket = websocket.protocols([V5, V4]);
-    if websocket.selected_protocol().is_none() {
+    let websocket = websocket.protocols([V5, V4, V1]);
+    let protocol = websocket.selected_protocol();
+    let has_status = protocol.is_some_and(|protocol| protocol.as_bytes() != V1.as_bytes());
+    if protocol.is_none() {
         return Err(Failure::bad_request(format!(
-            "unable to upgrade: one of the protocols {V5}, {V4} is needed"
+            "unable to upgrade: one of the protocols {V5}, {V4}, {V1} is needed"
         )));
     }
     Ok(websocket
-        .on_upgrade(move |socket| session(websocket_streams(socket)))
+        .on_upgrade(move |socket| session(websocket_streams(socket, has_status)))
         .into_response())
 }
 
-fn websocket_streams(socket: WebSocket) -> Streams {
+fn websocket_streams(socket: WebSocket, has_status: bool) -> Streams {
     let (mut sink, mut source) = socket.split();
     let (stdin_sender, stdin) = mpsc::channel(QUEUE);
     let (resize_sender, resize) = mpsc::channel(QUEUE);
@@ -193,6 +197,10 @@ fn websocket_streams(socket: WebSocket) -> Streams {
             let message = match output {
                 Output::Stdout(bytes) => [&[STDOUT], &bytes[..]].concat(),
                 Output::Stderr(bytes) => [&[STDERR], &bytes[..]].concat(),
+                Output::Status(status) if !has_status => match status["message"].as_str() {
+                    Some(message) => [&[STATUS], message.as_bytes()].concat(),
+                    None => break,
+                },
                 Output::Status(status) => [&[STATUS], status.to_string().as_bytes()].concat(),
             };
             if sink.send(Message::Binary(message.into())).await.is_err() || last {

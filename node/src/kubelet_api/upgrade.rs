@@ -8,6 +8,7 @@ use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::sync::mpsc;
 
 use super::Failure;
 
@@ -93,6 +94,24 @@ pub(super) fn bytes_of(socket: WebSocket) -> DuplexStream {
         let _ = sink.send(Message::Close(None)).await;
     });
     theirs
+}
+
+/// Sends what comes as binary messages, until its end or the client's.
+pub(super) async fn pour(mut source: mpsc::Receiver<std::io::Result<bytes::Bytes>>, mut socket: WebSocket) {
+    loop {
+        tokio::select! {
+            chunk = source.recv() => match chunk {
+                Some(Ok(chunk)) => if socket.send(Message::Binary(chunk)).await.is_err() {
+                    return;
+                },
+                Some(Err(_)) | None => break,
+            },
+            message = socket.recv() => if matches!(message, None | Some(Err(_) | Ok(Message::Close(_)))) {
+                return;
+            },
+        }
+    }
+    let _ = socket.send(Message::Close(None)).await;
 }
 
 /// The query's parameters, decoded.

@@ -63,6 +63,17 @@ fn check_pod(patch: Value, expect: &[&str]) {
 }
 
 #[test]
+fn kernel_parameters_have_names() {
+    let sysctl = |name: &str| json!({"name": name, "value": "1"});
+    let all = ["foo-", "kernel.shmmax", "safe-and-unsafe", "net/ipv4/x_y", "bar.."].map(sysctl);
+    let words = "must have at most 253 characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
+    let name =
+        |at: usize, name: &str| format!("spec.securityContext.sysctls[{at}].name: Invalid value: {name:?}: {words}");
+    let found = problems("Pod", pod(json!({"securityContext": {"sysctls": all}})));
+    assert_eq!(found, [name(0, "foo-"), name(4, "bar..")]);
+}
+
+#[test]
 fn a_plain_pod_is_completed_and_valid() {
     let pod = defaulted("Pod", pod(json!({})));
     let spec = &pod["spec"];

@@ -123,11 +123,13 @@ async fn volumes_environment_and_security() {
 
     let mut later = once(
         WAIT,
-        json!({ "volumeMounts": [{ "name": "v", "mountPath": "/v" }] }),
-        json!({ "volumes": [{ "name": "v", "configMap": { "name": "later", "optional": true } }] }),
+        json!({ "volumeMounts": [{ "name": "v", "mountPath": "/v" }, { "name": "info", "mountPath": "/info" }] }),
+        json!({ "volumes": [{ "name": "v", "configMap": { "name": "later", "optional": true } },
+            { "name": "info", "downwardAPI": { "items": [field("annotations", "metadata.annotations")] } }] }),
     );
     later["containers"][0]["command"][2] = json!(
-        "until cat /v/k 2>/dev/null; do sleep 0.1; done; while cat /v/k >/dev/null 2>&1; do sleep 0.1; done; echo gone"
+        "until cat /v/k 2>/dev/null; do sleep 0.1; done; while cat /v/k >/dev/null 2>&1; do sleep 0.1; done; echo gone; \
+         until grep noted /info/annotations; do sleep 0.1; done"
     );
     world.create("optional", later).await;
 
@@ -163,6 +165,12 @@ async fn volumes_environment_and_security() {
         .expect("made");
     let pod = world.get("optional").await;
     wait("the map to come", async || world.log(&pod, "a", 0).contains("came")).await;
+    let noted = Patch::Merge(json!({ "metadata": { "annotations": { "noted": "yes" } } }));
+    world
+        .pods()
+        .patch("optional", &PatchParams::default(), &noted)
+        .await
+        .expect("annotated");
     maps.delete("later", &DeleteParams::default()).await.expect("deleted");
 
     let files = [
@@ -191,7 +199,7 @@ async fn volumes_environment_and_security() {
         onhost.starts_with("# Kubernetes-managed hosts file (host network).\n"),
         "{onhost}"
     );
-    assert_eq!(world.printed("optional").await, "came\ngone\n");
+    assert_eq!(world.printed("optional").await, "came\ngone\nnoted=\"yes\"\n");
     let words = "FailedCreatePodSandBox Failed to create pod sandbox: RuntimeClass handler \"\" does not support user namespaces";
     world.wait_for_event("userns", words).await;
     let words =

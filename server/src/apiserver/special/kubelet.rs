@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use form_urlencoded::Serializer;
-use http::Response;
+use http::{Response, StatusCode};
 use mizzen_api::object::{Object, ObjectExt};
 use mizzen_api::status::{ApiError, ApiResult};
 use serde_json::Value;
@@ -40,7 +40,8 @@ pub(super) async fn log(call: Arc<Call>, body: Body) -> ApiResult<Response<Body>
         call.name()
     );
     let response = connect::forward(&call, body, target(&call, node_name(&pod), path).await?).await?;
-    if response.status().is_success() {
+    // A WebSocket is an upgrade.
+    if response.status().is_success() || response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Ok(response);
     }
     refusal(response).await

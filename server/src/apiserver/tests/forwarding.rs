@@ -234,8 +234,26 @@ async fn a_kubelet_of_another_authority_is_told_nothing() {
 #[tokio::test]
 async fn upgrades_become_pipes() {
     let cluster = Cluster::new().await.expect("a cluster");
-    let path = format!("{PODS}/p/exec?command=echo&command=a%20b&stdin=true&stdout=true");
-    let arrived = "/exec/default/p/c?input=1&output=1&command=echo&command=a+b\n";
+    let exec = "/exec/default/p/c?input=1&output=1&command=echo&command=a+b\n";
+    pipe(
+        &cluster,
+        "POST",
+        "exec?command=echo&command=a%20b&stdin=true&stdout=true",
+        exec,
+    )
+    .await;
+    pipe(
+        &cluster,
+        "GET",
+        "log?tailLines=1",
+        "/containerLogs/default/p/c?tailLines=1\n",
+    )
+    .await;
+}
+
+/// Asks for an upgrade at a Pod's subresource, which arrives at the kubelet's path.
+async fn pipe(cluster: &Cluster, method: &str, subresource: &str, arrived: &str) {
+    let path = format!("{PODS}/p/{subresource}");
     // The kubelet's client certificate is one of the administrators', as upstream: good enough to call ourselves.
     let tls = cluster.pki.kubelet_client_config().expect("TLS");
     let stream = TcpStream::connect(cluster.api).await.expect("connected");
@@ -249,7 +267,7 @@ async fn upgrades_become_pipes() {
         .expect("HTTP");
     tokio::spawn(connection.with_upgrades());
     let request = http::Request::builder()
-        .method("POST")
+        .method(method)
         .uri(path)
         .header("host", "127.0.0.1")
         .header(CONNECTION, "Upgrade")

@@ -453,10 +453,29 @@ fn check_pod_security(spec: &Check<'_>) {
         .field("fsGroupChangePolicy")
         .one_of(&["Always", "OnRootMismatch"]);
     check_seccomp(&security.field("seccompProfile"));
+    for sysctl in security.field("sysctls").items() {
+        sysctl.field("name").must_obey(sysctl_name);
+    }
+    security.field("sysctls").unique("name");
     if spec.field("shareProcessNamespace").bool() && spec.field("hostPID").bool() {
         spec.field("shareProcessNamespace")
             .invalid("ShareProcessNamespace and HostPID cannot both be enabled");
     }
+}
+
+/// Parts divided by dots or slashes, as the kernel names its parameters.
+fn sysctl_name(name: &str) -> Problems {
+    let part = "[a-z0-9]([-_a-z0-9]*[a-z0-9])?";
+    let fits = |part: &str| {
+        let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        part.starts_with(inner) && part.ends_with(inner) && part.chars().all(|c| inner(c) || "-_".contains(c))
+    };
+    if name.len() <= 253 && name.split(['.', '/']).all(fits) {
+        return Problems::new();
+    }
+    vec![format!(
+        "must have at most 253 characters and match regex ^({part}[\\./])*{part}$"
+    )]
 }
 
 // --- probes and hooks -----------------------------------------------------------------------------------
