@@ -84,8 +84,9 @@ async fn load() {
         let client = &client;
         until("nodes", || async move { count(client, "/api/v1/nodes").await == all }).await
     };
-    // The first nodes pay for what all have in common: code that is read from disk, buffers, windows of events.
-    let first = nodes / 10;
+    // The first nodes pay for what all have in common: code that is read from disk, buffers, windows of events (which
+    // a tenth of them does not fill).
+    let first = nodes / 2;
     let _first = cluster.simulate_as("first-", first);
     registered(first).await;
     tokio::time::sleep(REST).await;
