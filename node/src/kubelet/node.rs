@@ -188,13 +188,18 @@ impl Heartbeat {
             lease.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             lease.reset();
             let mut last_write = tokio::time::Instant::now();
+            // The runtime lists an image a little after it tells of it, and tells nobody who was not there yet: the
+            // beat after looks again.
+            let mut look_again = true;
             let (own, rest) = (Selector::named("", &self.config.node_name), self.shared.client.clone());
             let mut own = feed::follow::<Node>(NODES, own, Rest::new(rest, "kubelet"), stop.child_token());
             loop {
                 let mut images = false;
                 tokio::select! {
-                    _ = lease.tick() => self.renew().await,
-                    // What they wrote in its place is not ours.
+                    _ = lease.tick() => {
+                        self.renew().await;
+                        images = std::mem::take(&mut look_again);
+                    }
                     Some(news) = own.recv() => {
                         if let News::Listed(nodes) = news {
                             nodes.into_iter().for_each(|node| self.saw(node));
@@ -204,6 +209,7 @@ impl Heartbeat {
                         // What has to be written for it is written with the next beat: two who disagree do not race.
                         continue;
                     }
+                    // What they wrote in its place is not ours.
                     () = doubts.notified() => self.written.conditions = None,
                     Some(event) = news.recv() => {
                         images = event != RuntimeEvent::Lost;
@@ -212,6 +218,7 @@ impl Heartbeat {
                         while let Ok(event) = news.try_recv() {
                             images |= event != RuntimeEvent::Lost;
                         }
+                        look_again |= images;
                     }
                 }
                 self.look(images).await;
