@@ -274,7 +274,8 @@ async fn ends_probes_and_hooks_over_the_network() {
     world
         .create("fine", served(http("/ok", 30), tcp(8080), json!({})))
         .await;
-    let mut dies = http("/none", 1);
+    // At first nobody may listen yet, which is another failure.
+    let mut dies = http("/none", 5);
     dies["terminationGracePeriodSeconds"] = json!(1);
     world
         .create(
