@@ -327,6 +327,9 @@ async fn a_quota_follows_pods_that_grow_and_shrink() {
         json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [container("1")]}});
     world.create(&PODS, "default", &pod).await;
     world.until("the Pod counted", &QUOTAS, "default", uses("1")).await;
+    // A resize that meets the kubelet's write is tried again, and charged again until the next recount.
+    let runs = |all: &[Value]| all[0]["status"]["phase"] == "Running";
+    world.until("the Pod running", &PODS, "default", runs).await;
     let resize = async |cpu: &str| {
         let patch =
             Patch::Strategic(json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]}}));
