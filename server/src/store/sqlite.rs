@@ -11,6 +11,7 @@
 mod crash;
 mod file;
 mod index;
+mod pace;
 mod recent;
 mod relaxed;
 #[cfg(test)]

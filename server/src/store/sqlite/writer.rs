@@ -6,20 +6,22 @@
 //! next transaction. With each group it deletes keys whose time has come and takes a step of compaction, which
 //! costs no fsync of its own unless there is nothing to write.
 //!
-//! It sleeps on the queue's condition variable, until a write comes or the next key expires.
+//! It sleeps on the queue's condition variable, until a write comes or the next key expires; `pace` tells when a
+//! group waits for more.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::{broadcast, oneshot};
 
 use super::file::LogFile;
 use super::file::LogRow;
 use super::index::{Version, duration_ms};
+use super::pace::{GATHER, Pace};
 use super::relaxed::{RelaxedFile, WAITING_ROWS};
 use super::{Core, Group, SqliteOptions};
 use crate::store::{Change, Durability, Event, Expect, Put, Record, Revision, StoreError};
@@ -81,9 +83,9 @@ impl Queue {
         self.wake.notify_one();
     }
 
-    /// Moves what waits into `requests`, blocking for `patience` until there is something. `false` when
-    /// the queue was closed and is empty.
-    fn take(&self, requests: &mut Vec<Request>, patience: Option<Duration>) -> bool {
+    /// Moves what waits into `requests`, blocking for `patience` until there is something, and a moment
+    /// longer when more is about to come. `false` when the queue was closed and is empty.
+    fn take(&self, requests: &mut Vec<Request>, patience: Option<Duration>, pace: &Pace) -> bool {
         let mut waiting = self.waiting.lock();
         if waiting.requests.is_empty() && !waiting.closed {
             match patience {
@@ -91,6 +93,10 @@ impl Queue {
                 Some(Duration::ZERO) => {}
                 Some(patience) => drop(self.wake.wait_for(&mut waiting, patience)),
             }
+        }
+        if pace.gathers(waiting.requests.len(), Instant::now()) {
+            // Asleep, so that nobody who comes has to wake this thread.
+            MutexGuard::unlocked(&mut waiting, || std::thread::sleep(GATHER));
         }
         if waiting.requests.len() <= GROUP_WRITES {
             std::mem::swap(requests, &mut waiting.requests);
@@ -202,7 +208,9 @@ impl Writer {
     /// Works until the queue is closed.
     pub(super) fn run(mut self) {
         let mut requests = Vec::new();
-        while self.queue.take(&mut requests, self.patience()) {
+        let mut pace = Pace::new(Instant::now());
+        while self.queue.take(&mut requests, self.patience(), &pace) {
+            let writes = requests.len();
             let mut staged = Staged::default();
             for request in requests.drain(..) {
                 self.stage(&mut staged, request);
@@ -214,6 +222,9 @@ impl Writer {
                 self.tidying |= self.stale(1).is_some();
             } else {
                 self.tidy();
+            }
+            if writes > 0 {
+                pace.done(writes, Instant::now());
             }
         }
         self.finish();
