@@ -96,6 +96,7 @@ impl Queue {
         }
         if pace.gathers(waiting.requests.len(), Instant::now()) {
             // Asleep, so that nobody who comes has to wake this thread.
+            #[expect(clippy::disallowed_methods, reason = "a thread of its own, and a wait that is meant")]
             MutexGuard::unlocked(&mut waiting, || std::thread::sleep(GATHER));
         }
         if waiting.requests.len() <= GROUP_WRITES {
