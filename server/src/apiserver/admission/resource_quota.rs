@@ -93,21 +93,30 @@ impl ResourceQuota {
     }
 
     async fn charge(&self, request: &AdmissionRequest<'_>, object: &Object) -> ApiResult<()> {
-        let mut delta = usage::of(request.resource, object);
-        if let Some(old) = request.old {
-            for (name, before) in usage::of(request.resource, old) {
-                *delta.entry(name).or_insert(Quantity::ZERO) -= before;
-            }
-        }
-        delta.retain(|_, amount| !amount.is_zero() && !amount.is_negative());
         let quotas = self.concerned(request, object)?;
-        if delta.is_empty() || quotas.is_empty() {
+        if quotas.is_empty() {
             return Ok(());
         }
         let row = self.row(request.resource);
         let namespace = self.namespace(request.namespace);
         let mut charges = namespace.lock().await;
         charges.retain(|charge| charge.at.elapsed() < PATIENCE);
+        let mut delta = usage::of(request.resource, object);
+        if let Some(old) = request.old {
+            let mut paid = usage::of(request.resource, old);
+            // An update that is tried again, after a conflict, was charged the first time.
+            let same = |charge: &&Charge| charge.name == object.name() && Arc::ptr_eq(&charge.resource, &row);
+            for charge in charges.iter().filter(same) {
+                usage::raise(&mut paid, usage::of(&row, &charge.object));
+            }
+            for (name, before) in paid {
+                *delta.entry(name).or_insert(Quantity::ZERO) -= before;
+            }
+        }
+        delta.retain(|_, amount| !amount.is_zero() && !amount.is_negative());
+        if delta.is_empty() {
+            return Ok(());
+        }
         for quota in &quotas {
             self.charge_one(request, object, quota.name(), &delta).await?;
         }

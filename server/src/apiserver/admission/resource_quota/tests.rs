@@ -101,6 +101,22 @@ async fn what_is_too_much_is_refused_in_upstreams_words() {
     insta::assert_snapshot!(world.say(Case::create("configmaps").in_namespace("other").named("m")).await, @"ok");
 }
 
+#[tokio::test]
+async fn an_update_that_is_tried_again_is_charged_once() {
+    let world = World::new(quota(&json!({"services.loadbalancers": "2"}))).await;
+    let service = |kind: &str| json!({"metadata": {"name": "s"}, "spec": {"type": kind, "ports": [{}]}});
+    let exposes = |name: &str| {
+        let case = Case::create("services").in_namespace("n").named(name);
+        let case = case.with(service("LoadBalancer")).operation(Operation::Update);
+        case.old(service("ClusterIP"))
+    };
+    for name in ["s", "s", "t", "s"] {
+        assert_eq!(world.say(exposes(name)).await, "ok", "{name}");
+    }
+    assert_eq!(usage::show(&world.used().await), "services.loadbalancers=2");
+    insta::assert_snapshot!(world.say(exposes("u")).await, @r#"403 services "u" is forbidden: exceeded quota: q, requested: services.loadbalancers=1, used: services.loadbalancers=2, limited: services.loadbalancers=2"#);
+}
+
 #[test]
 fn usage_is_counted_as_upstream() {
     let check = |plural: &str, object: Value, expect: &str| {

@@ -174,7 +174,8 @@ pub(super) fn add(sum: &mut Amounts, more: Amounts) {
     }
 }
 
-fn raise(amounts: &mut Amounts, least: Amounts) {
+/// Raises amounts to what they are at least.
+pub(super) fn raise(amounts: &mut Amounts, least: Amounts) {
     for (name, amount) in least {
         let known = amounts.entry(name).or_insert(amount);
         *known = (*known).max(amount);
