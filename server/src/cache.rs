@@ -98,6 +98,22 @@ pub trait Reader: Send + Sync {
     fn fresh(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
     }
+    /// One object, which may just have been created.
+    fn find<'a>(
+        &'a self,
+        resource: &'a Resource,
+        namespace: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Option<Arc<Entry>>> {
+        Box::pin(async move {
+            let found = self.get(resource, namespace, name);
+            if found.is_some() {
+                return found;
+            }
+            self.fresh().await;
+            self.get(resource, namespace, name)
+        })
+    }
 }
 
 /// Objects of one resource in key order.

@@ -41,11 +41,6 @@ impl NamespaceLifecycle {
             namespaces: builtin_row("", "namespaces"),
         }
     }
-
-    fn find(&self, name: &str) -> Option<Namespace> {
-        let entry = self.reader.get(&self.namespaces, "", name)?;
-        Some(serde_json::from_slice(&entry.json).unwrap_or_default())
-    }
 }
 
 #[async_trait]
@@ -64,12 +59,9 @@ impl Admission for NamespaceLifecycle {
         if is_namespace || deletes || is_review || request.namespace.is_empty() {
             return Ok(());
         }
-        let mut found = self.find(request.namespace);
-        if found.is_none() {
-            self.reader.fresh().await;
-            found = self.find(request.namespace);
-        }
-        let namespace = found.ok_or_else(|| ApiError::not_found(&self.namespaces, request.namespace))?;
+        let found = self.reader.find(&self.namespaces, "", request.namespace).await;
+        let found = found.ok_or_else(|| ApiError::not_found(&self.namespaces, request.namespace))?;
+        let namespace: Namespace = serde_json::from_slice(&found.json).unwrap_or_default();
         if request.operation == Operation::Create && &*namespace.status.phase == "Terminating" {
             return Err(terminating(request));
         }

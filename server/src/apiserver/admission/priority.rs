@@ -49,11 +49,6 @@ impl Priority {
         }
     }
 
-    fn find(&self, name: &str) -> Option<Class> {
-        let entry = self.reader.get(&self.classes, "", name)?;
-        serde_json::from_slice(&entry.json).ok()
-    }
-
     /// The class for Pods that name none: of several (they were all default for a moment) the lowest.
     fn default_class(&self) -> Option<(String, Class)> {
         let all = self.reader.list(&self.classes, None).into_iter();
@@ -77,11 +72,9 @@ impl Priority {
                 preemption: PREEMPT.into(),
             }));
         }
-        if let Some(class) = self.find(name) {
-            return Some(named(name.into(), class));
-        }
-        self.reader.fresh().await;
-        self.find(name).map(|class| named(name.into(), class))
+        let entry = self.reader.find(&self.classes, "", name).await?;
+        let class = serde_json::from_slice(&entry.json).ok()?;
+        Some(named(name.into(), class))
     }
 
     async fn admit_pod(&self, request: &mut AdmissionRequest<'_>) -> ApiResult<()> {

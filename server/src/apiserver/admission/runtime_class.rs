@@ -35,11 +35,7 @@ impl RuntimeClass {
         let Some(name) = spec.and_then(|spec| spec["runtimeClassName"].as_str()) else {
             return Ok(Value::Null);
         };
-        let mut found = self.reader.get(&self.classes, "", name);
-        if found.is_none() {
-            self.reader.fresh().await;
-            found = self.reader.get(&self.classes, "", name);
-        }
+        let found = self.reader.find(&self.classes, "", name).await;
         found
             .and_then(|entry| serde_json::from_slice(&entry.json).ok())
             .ok_or_else(|| refuse(request, format_args!("pod rejected: RuntimeClass {name:?} not found")))
